@@ -1,0 +1,280 @@
+"""Data files → tables → typed examples: CSV, TSV, JSONL, Parquet, and names of Hugging Face data sets."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tlx.runtime.errors import DataError, MissingExtraError
+
+__all__ = [
+    "LABEL_NAMES",
+    "TEXT_NAMES",
+    "Examples",
+    "Table",
+    "is_missing",
+    "iterate_texts",
+    "pick_column",
+    "read_table",
+]
+
+TEXT_NAMES = (
+    "text",
+    "sentence",
+    "utterance",
+    "query",
+    "question",
+    "content",
+    "review",
+    "title",
+    "comment",
+    "document",
+)
+LABEL_NAMES = ("labels", "label", "intent", "category", "class", "target", "sentiment", "topic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Columns of equal length as they stood in the file. `lines[i]` is the line (from 1) where row i starts.
+
+    `sha256` is that of the file's bytes ("" for a data set that is not a file).
+    """
+
+    source: str
+    columns: Mapping[str, Sequence[Any]]
+    lines: Sequence[int]
+    sha256: str = ""
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def where(self, row: int) -> str:
+        """`file line n`, for messages."""
+        return f"{self.source} line {self.lines[row]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Texts with their gold, parallel. `gold` is None where there is none; its items belong to the task.
+
+    text-classification: `gold[i]` is a label (str), or for multi-label a tuple of labels.
+    `labels` are the distinct labels in order; `settings` are what the task learnt of the data (`{"multi_label": bool}`).
+    """
+
+    source: str
+    texts: Sequence[str]
+    gold: Sequence[Any] | None = None
+    labels: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def select(self, rows: Sequence[int], source: str | None = None) -> Examples:
+        """The examples at `rows`, in that order."""
+        return Examples(
+            source=source or self.source,
+            texts=[self.texts[row] for row in rows],
+            gold=None if self.gold is None else [self.gold[row] for row in rows],
+            labels=self.labels,
+            settings=self.settings,
+            sha256=self.sha256,
+        )
+
+
+def read_table(source: str | Path, *, split: str = "train") -> Table:
+    """The table in a file (format by suffix), or in a Hugging Face data set when `source` names no file.
+
+    A data set is `owner/name`, `name`, or either with `:split` behind it. Raises DataError naming file and line.
+    """
+    path = Path(source)
+    readers: dict[str, Callable[[Path, str], Table]] = {
+        ".csv": _read_csv,
+        ".tsv": _read_tsv,
+        ".jsonl": _read_jsonl,
+        ".ndjson": _read_jsonl,
+        ".json": _read_jsonl,
+        ".txt": _read_lines,
+    }
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: give a .csv, .tsv, .jsonl or .parquet file")
+    if not path.exists():
+        if not suffix and re.fullmatch(r"[\w.-]+(/[\w.-]+)?(:\w+)?", str(source)):
+            return _read_hub(str(source), split)
+        raise DataError(f"{path} does not exist: give a .csv, .tsv, .jsonl or .parquet file")
+    if suffix == ".parquet":
+        table = _read_parquet(path)
+    elif suffix in readers:
+        content = _bytes(path)
+        table = readers[suffix](path, _text(path, content))
+        table = Table(
+            source=table.source,
+            columns=table.columns,
+            lines=table.lines,
+            sha256=hashlib.sha256(content).hexdigest(),
+        )
+    else:
+        raise DataError(f"{path} ends in {suffix or 'nothing'}: wanted .csv, .tsv, .jsonl, .parquet or .txt")
+    if not len(table):
+        raise DataError(f"{path} has a header but no rows: wanted at least one")
+    return table
+
+
+def pick_column(table: Table, kind: str, names: Sequence[str], asked: str | None) -> str:
+    """The column asked for, or the first of the usual `names` that is there. Raises DataError listing the columns."""
+    there = ", ".join(table.columns)
+    if asked is not None:
+        if asked not in table.columns:
+            raise DataError(f"{table.source} has no column {asked!r} (it has: {there}): name one with --{kind}")
+        return asked
+    lowered = {name.lower(): name for name in reversed(list(table.columns))}
+    for name in names:
+        if name in lowered:
+            return lowered[name]
+    raise DataError(f"{table.source} has no column that looks like a {kind} (it has: {there}): name it with --{kind}")
+
+
+def iterate_texts(stream: Iterable[str], source: str) -> Iterator[str]:
+    """The texts of a stream of plain lines, one each; blank lines are texts too, so that answers stay in step."""
+    try:
+        for line in stream:
+            yield line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{source} is not UTF-8 (byte {error.start}): convert it, e.g. `iconv -t utf-8`") from error
+
+
+def is_missing(value: Any) -> bool:
+    """None, NaN, or a blank string."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return True
+    return isinstance(value, str) and not value.strip()
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    if not content.strip():
+        raise DataError(f"{path} is empty: wanted a header and rows")
+    return content
+
+
+def _text(path: Path, content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"{path} line {line} is not UTF-8 (byte 0x{content[error.start]:02x}): save the file as UTF-8"
+        ) from error
+
+
+def _read_csv(path: Path, text: str) -> Table:
+    return _read_delimited(path, text, ",")
+
+
+def _read_tsv(path: Path, text: str) -> Table:
+    return _read_delimited(path, text, "\t")
+
+
+def _read_delimited(path: Path, text: str, delimiter: str) -> Table:
+    limit = csv.field_size_limit(1 << 30)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    try:
+        header = next(reader)
+        repeated = sorted({name for name in header if header.count(name) > 1})
+        if repeated:
+            raise DataError(f"{path} line 1 names column {repeated[0]!r} twice: rename one")
+        start = reader.line_num + 1
+        for row in reader:
+            if row and len(row) != len(header):
+                raise DataError(
+                    f"{path} line {start} has {len(row)} fields, the header has {len(header)}: "
+                    "quote fields that hold the delimiter"
+                )
+            if row:
+                rows.append(row)
+                lines.append(start)
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{path} line {reader.line_num} is not valid CSV: {error}") from error
+    finally:
+        csv.field_size_limit(limit)
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(header)
+    return Table(source=str(path), columns=dict(zip(header, columns, strict=True)), lines=lines)
+
+
+def _read_jsonl(path: Path, text: str) -> Table:
+    rows: list[dict[str, Any]] = []
+    lines: list[int] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{path} line {number} is not valid JSON: {error.msg} (wanted one object a line)"
+            ) from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path} line {number} holds a {type(row).__name__}: wanted one JSON object a line")
+        rows.append(row)
+        lines.append(number)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return Table(source=str(path), columns={name: [row.get(name) for row in rows] for name in names}, lines=lines)
+
+
+def _read_lines(path: Path, text: str) -> Table:
+    numbered = [(n, line.strip()) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    return Table(source=str(path), columns={"text": [line for _, line in numbered]}, lines=[n for n, _ in numbered])
+
+
+def _read_parquet(path: Path) -> Table:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "data", f"{path}: reading Parquet") from error
+    try:
+        columns = pyarrow.parquet.read_table(path).to_pydict()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
+    if not columns:
+        raise DataError(f"{path} has no columns: wanted a text column")
+    rows = len(next(iter(columns.values())))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Table(source=str(path), columns=columns, lines=range(1, rows + 1), sha256=digest)
+
+
+def _read_hub(name: str, split: str) -> Table:
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError(
+            "datasets", "data", f"{name} is no file; loading it as a Hugging Face data set"
+        ) from error
+    repository, _, asked = name.partition(":")
+    try:
+        data = datasets.load_dataset(repository, split=asked or split)
+    except Exception as error:  # the library raises dozens of kinds, network ones among them
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"{name} is neither a file nor a Hugging Face data set that can be loaded here: {reason}"
+        ) from error
+    columns = {column: data[column][:] for column in data.column_names}
+    for column, feature in data.features.items():
+        if hasattr(feature, "int2str"):
+            columns[column] = [None if value is None else feature.int2str(value) for value in columns[column]]
+    return Table(source=name, columns=columns, lines=range(1, len(data) + 1))

@@ -1,0 +1,212 @@
+"""text-classification, single- and multi-label: columns, answers and metrics, without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlx.runtime.errors import DataError, FolderError, UsageError
+from tlx.runtime.examples import LABEL_NAMES, TEXT_NAMES, Examples, Table, is_missing, pick_column
+from tlx.runtime.folder import Manifest
+from tlx.runtime.metrics import accuracy, multi_label_f1, single_label_f1
+from tlx.runtime.tasks.task import Floats
+
+__all__ = ["TASK", "LabelScore", "TextClassification"]
+
+
+class LabelScore(TypedDict):
+    """One label with its probability."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextClassification:
+    """Answers are lists of LabelScore, best first.
+
+    Single-label: softmax over the labels, the best `top_k` (default 1; None for all).
+    Multi-label: sigmoid of each label, those at or over the label's threshold (`top_k` gives the best k whatever their score).
+    """
+
+    labels: tuple[str, ...]
+    multi_label: bool = False
+    thresholds: tuple[float, ...] | None = None
+
+    name = "text-classification"
+
+    @property
+    def main_metric(self) -> str:
+        return "micro_f1" if self.multi_label else "accuracy"
+
+    @classmethod
+    def from_manifest(cls, manifest: Manifest) -> TextClassification:
+        thresholds = manifest.settings.get("thresholds")
+        if len(manifest.labels) < 2 or (thresholds is not None and len(thresholds) != len(manifest.labels)):
+            raise FolderError(
+                f"the manifest has {len(manifest.labels)} labels and {len(thresholds or [])} thresholds: "
+                "wanted two labels or more, and as many thresholds or none"
+            )
+        return cls(
+            labels=manifest.labels,
+            multi_label=bool(manifest.settings.get("multi_label", False)),
+            thresholds=None if thresholds is None else tuple(float(t) for t in thresholds),
+        )
+
+    @classmethod
+    def parse(cls, table: Table, columns: Mapping[str, str]) -> Examples:
+        """Texts and labels. A list in the label column (a JSON array in CSV) makes the task multi-label.
+
+        `columns` may hold "text" and "label". Raises DataError for a missing column, text or label.
+        """
+        text_column = pick_column(table, "text", TEXT_NAMES, columns.get("text"))
+        label_column = pick_column(table, "label", LABEL_NAMES, columns.get("label"))
+        texts = _texts(table, text_column)
+        values = list(table.columns[label_column])
+        multi_label = any(_is_list(value) for value in values)
+        read = _label_list if multi_label else _label
+        gold = [read(table, row, label_column, value) for row, value in enumerate(values)]
+        flat = [label for item in gold for label in item] if multi_label else gold
+        return Examples(
+            source=table.source,
+            texts=texts,
+            gold=gold,
+            labels=_ordered({str(label) for label in flat}),
+            settings={"multi_label": multi_label},
+            sha256=table.sha256,
+        )
+
+    def answers(self, logits: Floats, *, top_k: int | None = 1, **options: Any) -> list[list[LabelScore]]:
+        """`logits` is `(n, labels)` float32; n answers."""
+        if options:
+            raise UsageError(f"text-classification has no option {sorted(options)[0]!r}: it has top_k")
+        if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
+            raise UsageError(f"top_k is {top_k!r}: wanted a whole number from 1, or None for all labels")
+        scores = self.scores(logits)
+        if self.multi_label and top_k == 1:
+            order = np.argsort(-scores, axis=1, kind="stable")
+            return [
+                [LabelScore(label=self.labels[i], score=float(row[i])) for i in ranked if row[i] >= self._threshold[i]]
+                for row, ranked in zip(scores, order, strict=True)
+            ]
+        if top_k == 1:
+            best = scores.argmax(axis=1)
+            top = scores[np.arange(len(best)), best].tolist()
+            labels = self.labels
+            return [[{"label": labels[i], "score": score}] for i, score in zip(best.tolist(), top, strict=True)]
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
+        ranked_scores = np.take_along_axis(scores, order, axis=1).tolist()
+        return [
+            [LabelScore(label=self.labels[i], score=score) for i, score in zip(ranked, row, strict=True)]
+            for ranked, row in zip(order.tolist(), ranked_scores, strict=True)
+        ]
+
+    def scores(self, logits: Floats) -> Floats:
+        """Probabilities, `(n, labels)`: softmax rows, or sigmoids when multi-label."""
+        if self.multi_label:
+            return (1.0 / (1.0 + np.exp(-logits))).astype(np.float32, copy=False)
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32, copy=False)
+
+    def metrics(self, logits: Floats, examples: Examples) -> dict[str, float]:
+        """accuracy and macro_f1; for multi-label micro_f1, macro_f1 and accuracy (exact match of the set).
+
+        A gold label that the model does not know counts as an error.
+        """
+        if examples.gold is None:
+            raise DataError(f"{examples.source} has no labels: nothing to measure against")
+        if self.multi_label:
+            predicted, gold = self._chosen(logits), self._gold_matrix(examples)
+            macro, micro = multi_label_f1(predicted, gold)
+            return {
+                "micro_f1": micro,
+                "macro_f1": macro,
+                "accuracy": float(np.mean((predicted == gold).all(axis=1))),
+            }
+        indices = np.array([self._index.get(label, -1) for label in examples.gold], dtype=np.int64)
+        best = logits.argmax(axis=1).astype(np.int64)
+        return {
+            "accuracy": accuracy(best, indices),
+            "macro_f1": single_label_f1(best, indices, len(self.labels)),
+        }
+
+    def flips(self, logits: Floats, reference: Floats) -> float:
+        """The share of rows whose best label (or set of labels) differs."""
+        if self.multi_label:
+            return float(np.mean((self._chosen(logits) != self._chosen(reference)).any(axis=1)))
+        return float(np.mean(logits.argmax(axis=1) != reference.argmax(axis=1)))
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {label: index for index, label in enumerate(self.labels)}
+
+    @cached_property
+    def _threshold(self) -> Floats:
+        return np.asarray(self.thresholds or [0.5] * len(self.labels), dtype=np.float32)
+
+    def _chosen(self, logits: Floats) -> NDArray[np.bool_]:
+        chosen: NDArray[np.bool_] = self.scores(logits) >= self._threshold
+        return chosen
+
+    def _gold_matrix(self, examples: Examples) -> NDArray[np.bool_]:
+        unknown = sorted({label for item in examples.gold or () for label in item} - self._index.keys())
+        if unknown:
+            raise DataError(f"{examples.source} has label {unknown[0]!r}, which the model does not know")
+        gold = np.zeros((len(examples), len(self.labels)), dtype=np.bool_)
+        for row, item in enumerate(examples.gold or ()):
+            gold[row, [self._index[label] for label in item]] = True
+        return gold
+
+
+def _texts(table: Table, column: str) -> list[str]:
+    texts = []
+    for row, value in enumerate(table.columns[column]):
+        if is_missing(value):
+            raise DataError(f"{table.where(row)}: column {column!r} is empty: give a text or remove the row")
+        texts.append(value if isinstance(value, str) else str(value))
+    return texts
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) or (
+        isinstance(value, str) and value.startswith("[") and value.endswith("]")
+    )
+
+
+def _label(table: Table, row: int, column: str, value: Any) -> str:
+    if is_missing(value) or (isinstance(value, str) and value.strip().lower() == "nan"):
+        raise DataError(f"{table.where(row)}: column {column!r} has no label: give one or remove the row")
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def _label_list(table: Table, row: int, column: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{table.where(row)}: column {column!r} holds {value!r}: wanted a JSON list of labels"
+            ) from error
+    if not isinstance(value, (list, tuple)):
+        raise DataError(
+            f"{table.where(row)}: column {column!r} holds {value!r}, other rows hold lists: use lists throughout"
+        )
+    return tuple(dict.fromkeys(_label(table, row, column, item) for item in value))
+
+
+def _ordered(labels: set[str]) -> tuple[str, ...]:
+    """Numbers in numeric order, else alphabetic."""
+    if all(label.lstrip("-").isdigit() for label in labels):
+        return tuple(sorted(labels, key=int))
+    return tuple(sorted(labels))
+
+
+TASK: type[TextClassification] = TextClassification

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ from tlx.runtime.folder import Manifest
 from tlx.runtime.metrics import accuracy, multi_label_f1, single_label_f1
 from tlx.runtime.tasks.task import Floats
 
-__all__ = ["TASK", "LabelScore", "TextClassification"]
+__all__ = ["TASK", "LabelScore", "TextClassification", "TopK"]
+
+TopK = int | Literal["best", "threshold"] | None
 
 
 class LabelScore(TypedDict):
@@ -29,10 +31,11 @@ class LabelScore(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class TextClassification:
-    """Answers are lists of LabelScore, best first.
+    """Answers are those of transformers.pipeline: scores are softmaxes, or for multi-label sigmoids.
 
-    Single-label: softmax over the labels, the best `top_k` (default 1; None for all).
-    Multi-label: sigmoid of each label, those at or over the label's threshold (`top_k` gives the best k whatever their score).
+    `top_k` is what an answer holds: "best" (the default) the best label as one LabelScore; a number the k best, None
+    all of them, as a list of LabelScore, best first; and, which the pipeline lacks, "threshold" the labels at or over
+    their thresholds (.5 where the manifest names none), which may be none: what a multi-label user wants to see.
     """
 
     labels: tuple[str, ...]
@@ -82,37 +85,48 @@ class TextClassification:
             sha256=table.sha256,
         )
 
-    def answers(self, logits: Floats, *, top_k: int | None = 1, **options: Any) -> list[list[LabelScore]]:
-        """`logits` is `(n, labels)` float32; n answers."""
+    def answers(
+        self, logits: Floats, *, top_k: TopK = "best", **options: Any
+    ) -> list[LabelScore] | list[list[LabelScore]]:
+        """One answer for each row of `logits`, `(n, labels)`. Raises UsageError for an option that is none."""
         if options:
             raise UsageError(f"text-classification has no option {sorted(options)[0]!r}: it has top_k")
-        if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
-            raise UsageError(f"top_k is {top_k!r}: wanted a whole number from 1, or None for all labels")
         scores = self.scores(logits)
-        if self.multi_label and top_k == 1:
-            order = np.argsort(-scores, axis=1, kind="stable")
-            return [
-                [LabelScore(label=self.labels[i], score=float(row[i])) for i in ranked if row[i] >= self._threshold[i]]
-                for row, ranked in zip(scores, order, strict=True)
-            ]
-        if top_k == 1:
-            best = scores.argmax(axis=1)
-            top = scores[np.arange(len(best)), best].tolist()
-            labels = self.labels
-            return [[{"label": labels[i], "score": score}] for i, score in zip(best.tolist(), top, strict=True)]
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
-        ranked_scores = np.take_along_axis(scores, order, axis=1).tolist()
-        return [
-            [LabelScore(label=self.labels[i], score=score) for i, score in zip(ranked, row, strict=True)]
-            for ranked, row in zip(order.tolist(), ranked_scores, strict=True)
+        labels = self.labels
+        if top_k == "best":
+            best = scores.argmax(axis=1).tolist()
+            top = scores.max(axis=1).tolist()
+            flat: list[LabelScore] = [{"label": labels[i], "score": s} for i, s in zip(best, top, strict=True)]
+            return flat
+        if top_k != "threshold" and top_k is not None and (type(top_k) is not int or top_k < 1):
+            raise UsageError(
+                f"top_k is {top_k!r}: wanted a whole number from 1, None for all labels, 'best' or 'threshold'"
+            )
+        order = np.argsort(-scores, axis=1, kind="stable")
+        if isinstance(top_k, int):
+            order = order[:, :top_k]
+        ranked = np.take_along_axis(scores, order, axis=1)
+        kept = ranked >= (self._threshold[order] if top_k == "threshold" else 0.0)
+        answers: list[list[LabelScore]] = [
+            [{"label": labels[i], "score": s} for i, s, keep in zip(*row, strict=True) if keep]
+            for row in zip(order.tolist(), ranked.tolist(), kept.tolist(), strict=True)
         ]
+        return answers
+
+    def answer(self, logits: Floats, *, top_k: TopK = "best", **options: Any) -> list[LabelScore]:
+        """The answer for one text, `(1, labels)`: a list in every case, as transformers.pipeline has it."""
+        answers = self.answers(logits, top_k=top_k, **options)
+        return answers if top_k == "best" else answers[0]  # type: ignore[return-value]
 
     def scores(self, logits: Floats) -> Floats:
         """Probabilities, `(n, labels)`: softmax rows, or sigmoids when multi-label."""
         if self.multi_label:
-            return (1.0 / (1.0 + np.exp(-logits))).astype(np.float32, copy=False)
+            with np.errstate(over="ignore"):  # exp(-logit) = inf gives the right score, 0
+                sigmoids: Floats = (1.0 / (1.0 + np.exp(-logits))).astype(np.float32, copy=False)
+            return sigmoids
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32, copy=False)
+        softmax: Floats = (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32, copy=False)
+        return softmax
 
     def metrics(self, logits: Floats, examples: Examples) -> dict[str, float]:
         """accuracy and macro_f1; for multi-label micro_f1, macro_f1 and accuracy (exact match of the set).

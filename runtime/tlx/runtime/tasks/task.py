@@ -37,6 +37,10 @@ class Task(Protocol):
         """One answer for each row of logits, in the shapes of transformers.pipeline."""
         ...
 
+    def answer(self, logits: Floats, **options: Any) -> Any:
+        """The answer for one text, `(1, …)` logits, in the shape that transformers.pipeline gives for a str."""
+        ...
+
     def metrics(self, logits: Floats, examples: Examples) -> dict[str, float]:
         """The task's metrics; `main_metric` is among them, and greater is better."""
         ...

@@ -1,0 +1,163 @@
+"""One ONNX Runtime session, constructed or refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlx.runtime.errors import DeviceError, FolderError, UsageError
+from tlx.runtime.folder import FileRecord, Folder
+from tlx.runtime.machine import PROVIDERS, import_onnxruntime, one_line, provider_fault, quantizes_poorly
+
+__all__ = ["Device", "Session", "open_session", "resolve_device"]
+
+Device = Literal["cpu", "cuda"]
+DEVICES = ("auto", "cpu", "cuda")
+NUMPY_TYPES: dict[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
+# TensorProto.external_data: the entry with key "location" (ONNX, onnx.proto StringStringEntryProto), key then value.
+EXTERNAL_LOCATION = re.compile(rb"\x0a\x08location\x12")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """A started session: what it runs on, the integer inputs it wants and the output that holds the logits."""
+
+    source: str
+    inference: Any
+    device: Device
+    threads: int
+    inputs: Mapping[str, type[np.integer[Any]]]
+    output: str
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """The logits, `(batch, labels)` float32, for feeds of `(batch, tokens)`. Raises FolderError when it fails."""
+        try:
+            logits = self.inference.run([self.output], feeds)[0]
+        except Exception as error:  # onnxruntime's errors share no narrower base class
+            shape = feeds["input_ids"].shape
+            raise FolderError(f"{self.source} failed on a batch of shape {shape}: {one_line(error)}") from error
+        return logits if logits.dtype == np.float32 else logits.astype(np.float32)  # type: ignore[no-any-return]
+
+
+def resolve_device(device: str) -> Device:
+    """The device to run on. "auto" is cuda where it really starts, else cpu.
+
+    Raises UsageError for another name, and DeviceError saying why when cuda was asked for and cannot start.
+    """
+    if device not in DEVICES:
+        raise UsageError(f"unknown device {device!r}: choose one of {', '.join(DEVICES)}")
+    if device == "cpu":
+        return "cpu"
+    fault = provider_fault(PROVIDERS["cuda"])
+    if fault is None:
+        return "cuda"
+    if device == "cuda":
+        raise DeviceError(
+            f"device cuda cannot start: {fault}; install 'tlx[cuda]' alone (uninstall onnxruntime first) with a matching "
+            "CUDA and cuDNN, or use device cpu; `tlx doctor` shows what starts"
+        )
+    return "cpu"
+
+
+def open_session(folder: Folder, record: FileRecord, device: Device, threads: int, labels: int) -> Session:
+    """A session over the model file, which was compared with the manifest first.
+
+    Raises FolderError when the file is not the manifest's, is damaged, or is not a model of `labels` labels;
+    DeviceError when the device does not start.
+    """
+    ort = import_onnxruntime()
+    model = folder.read(record)
+    options = _options(ort, threads)
+    if EXTERNAL_LOCATION.search(model):
+        _check_external_data(folder, record, model)
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path", str(folder.locate(record).parent.resolve())
+        )
+    provider = PROVIDERS[device]
+    providers = [provider] if device == "cpu" else [provider, PROVIDERS["cpu"]]
+    path = folder.path / record.path
+    try:
+        inference = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
+    except Exception as error:  # onnxruntime's errors share no narrower base class
+        raise FolderError(
+            f"{path} cannot be loaded by ONNX Runtime: {one_line(error)}; export the folder again"
+        ) from error
+    if provider not in inference.get_providers():
+        raise DeviceError(f"{path} did not start on {device}: ONNX Runtime fell back to {inference.get_providers()}")
+    return Session(
+        source=str(path),
+        inference=inference,
+        device=device,
+        threads=threads,
+        inputs=_integer_inputs(inference, str(path)),
+        output=_logits_output(inference, str(path), labels),
+    )
+
+
+def _options(ort: Any, threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.enable_mem_pattern = False  # one plan is kept for each shape seen: memory that only grows
+    options.log_severity_level = 3
+    if quantizes_poorly():
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return options
+
+
+def _integer_inputs(inference: Any, path: str) -> dict[str, type[np.integer[Any]]]:
+    known = ("input_ids", "attention_mask", "token_type_ids")
+    wanted: dict[str, type[np.integer[Any]]] = {}
+    for item in inference.get_inputs():
+        if item.name not in known or item.type not in NUMPY_TYPES:
+            raise FolderError(
+                f"{path} wants input {item.name!r} of {item.type}: the runtime gives {', '.join(known)} as integers"
+            )
+        wanted[item.name] = NUMPY_TYPES[item.type]
+    if "input_ids" not in wanted:
+        raise FolderError(f"{path} has no input input_ids (it has: {', '.join(wanted) or 'none'}): export it again")
+    return wanted
+
+
+def _logits_output(inference: Any, path: str, labels: int) -> str:
+    outputs = {item.name: item for item in inference.get_outputs()}
+    if "logits" not in outputs:
+        raise FolderError(f"{path} has no output logits (it has: {', '.join(outputs)}): export it again")
+    width = outputs["logits"].shape[-1]
+    if isinstance(width, int) and width != labels:
+        raise FolderError(f"{path} gives {width} logits, the manifest has {labels} labels: export the folder again")
+    return "logits"
+
+
+def _check_external_data(folder: Folder, record: FileRecord, model: bytes) -> None:
+    """Each external-data file lies in the folder, is named by the manifest, and is what it says; else FolderError."""
+    records = {item.path: item for item in folder.manifest.files.values()}
+    for location in {_string_at(model, match.end()) for match in EXTERNAL_LOCATION.finditer(model)}:
+        name = str(PurePosixPath(record.path).parent / location)
+        folder.locate(FileRecord(path=name, size_bytes=0, sha256=""))
+        if name not in records:
+            raise FolderError(
+                f"{folder.path / record.path} keeps weights in {location!r}, which the manifest does not name: not loaded"
+            )
+        folder.read(records[name])
+
+
+def _string_at(model: bytes, start: int) -> str:
+    """The protobuf string whose length (a varint) begins at `start`."""
+    length = shift = 0
+    while start < len(model):
+        byte = model[start]
+        start += 1
+        length |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80 or shift > 28:
+            break
+    return model[start : start + length].decode("utf-8", "replace")

@@ -1,0 +1,188 @@
+"""The predictor against transformers.pipeline, and what it promises beyond it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tlx.runtime import Predictor, TruncationWarning, UsageError, load
+
+WORDS = "please cancel my card play some music unknownword turn off lights paris é 7 ! 🙂".split()  # noqa: SIM905
+
+
+def make_texts(count: int, longest: int = 5) -> list[str]:
+    chooser = random.Random(0)
+    return [" ".join(chooser.choices(WORDS, k=chooser.randint(1, longest))) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_folder: Path) -> Predictor:
+    return load(tiny_folder, threads=2)
+
+
+@pytest.fixture(scope="module")
+def multi_label(tiny_multi_label_folder: Path) -> Predictor:
+    return load(tiny_multi_label_folder, threads=2)
+
+
+def pipeline(folder: Path) -> Any:
+    from transformers import pipeline as make
+
+    return make("text-classification", model=str(folder), device="cpu")
+
+
+def assert_same(answers: Any, expected: Any) -> None:
+    """The same nesting, labels and order, scores within 1e-4."""
+    assert type(answers) is type(expected)
+    if isinstance(answers, dict):
+        assert answers["label"] == expected["label"]
+        assert answers["score"] == pytest.approx(expected["score"], abs=1e-4)
+        return
+    assert len(answers) == len(expected)
+    for answer, other in zip(answers, expected, strict=True):
+        assert_same(answer, other)
+
+
+@pytest.mark.parametrize("options", [{}, {"top_k": 1}, {"top_k": 3}, {"top_k": 99}, {"top_k": None}])
+@pytest.mark.parametrize("fixture", ["tiny_folder", "tiny_multi_label_folder"])
+def test_answers_are_those_of_transformers_pipeline(
+    fixture: str, options: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(fixture)
+    predictor, oracle = load(folder), pipeline(folder)
+    texts = [*make_texts(40), "", "🙂🙂🙂", "play"]
+    assert_same(predictor(texts, **options), oracle(texts, **options))
+    assert_same(predictor(texts[0], **options), oracle(texts[0], **options))
+    assert_same(list(predictor(iter(texts), **options)), list(oracle((text for text in texts), **options)))
+
+
+def test_long_texts_are_cut_as_transformers_cuts_them(tiny_folder: Path) -> None:
+    texts = ["music " * 500, "play " + "é" * 300, "short"]
+    predictor = load(tiny_folder)
+    with pytest.warns(TruncationWarning, match="64 tokens"):
+        answers = predictor(texts)
+    assert_same(answers, pipeline(tiny_folder)(texts, truncation=True))
+
+
+def test_truncated_texts_are_counted_and_warned_about_once(tiny_folder: Path) -> None:
+    predictor = load(tiny_folder)
+    predictor("music " * 62)  # with [CLS] and [SEP] exactly the limit
+    assert predictor.truncated == 0
+    with pytest.warns(TruncationWarning):
+        predictor("music " * 63)
+    predictor(["music " * 100] * 3)  # a second warning would be an error here
+    assert predictor.truncated == 4
+
+
+def test_token_ids_are_those_of_transformers(tiny_folder: Path, predictor: Predictor) -> None:
+    from transformers import AutoTokenizer
+
+    texts = [*make_texts(50, longest=90), "", "[CLS] in the text", "a\tb\nc", "ﬁ ﷺ ½"]
+    expected = AutoTokenizer.from_pretrained(tiny_folder)(texts, truncation=True, max_length=64)["input_ids"]
+    ids, _ = predictor._engine.tokens.encode_many(texts)
+    assert [row.tolist() for row in ids] == expected
+    assert [predictor._engine.tokens.encode(text)[0] for text in texts] == expected
+
+
+def test_many_texts_on_workers_keep_the_callers_order(predictor: Predictor) -> None:
+    texts = make_texts(5000)
+    logits = predictor.logits(texts)
+    assert predictor._engine._workers is not None
+    rows = range(0, 5000, 97)
+    alone = np.concatenate([predictor.logits([texts[row]]) for row in rows])
+    np.testing.assert_allclose(logits[rows], alone, atol=1e-4)
+
+
+def test_one_thread_gives_the_same_logits(tiny_folder: Path, predictor: Predictor) -> None:
+    texts = make_texts(300)
+    np.testing.assert_allclose(load(tiny_folder, threads=1).logits(texts), predictor.logits(texts), atol=1e-4)
+
+
+def test_without_a_padding_token_only_equal_lengths_share_a_batch(tiny_folder: Path, predictor: Predictor) -> None:
+    from dataclasses import replace
+
+    texts = make_texts(200)
+    other = load(tiny_folder)
+    other._engine.tokens = replace(other._engine.tokens, pad_id=None)
+    np.testing.assert_allclose(other.logits(texts), predictor.logits(texts), atol=1e-4)
+
+
+def test_a_generator_gives_a_generator_that_reads_as_its_answers_are_taken(predictor: Predictor) -> None:
+    read = 0
+
+    def source() -> Iterator[str]:
+        nonlocal read
+        for text in make_texts(100_000, longest=1):
+            read += 1
+            yield text
+
+    answers = predictor(source())
+    assert read == 0
+    first = next(answers)
+    assert set(first) == {"label", "score"}
+    assert read == 1
+    for _ in range(20):
+        next(answers)
+    assert read == 21
+
+
+def test_many_threads_get_the_answers_of_one(predictor: Predictor) -> None:
+    texts = make_texts(200)
+    expected = [predictor(text) for text in texts]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(predictor, texts)) == expected
+        lists = list(pool.map(predictor, [texts] * 8))
+    assert all(item == lists[0] for item in lists)
+
+
+def test_a_megabyte_and_an_empty_list_are_answered(tiny_folder: Path) -> None:
+    predictor = load(tiny_folder)
+    with pytest.warns(TruncationWarning):
+        assert len(predictor("x y " * 250_000)) == 1
+    assert predictor([]) == []
+    assert predictor.logits([]).shape == (0, 4)
+
+
+def test_threshold_gives_the_labels_over_their_thresholds_best_first(multi_label: Predictor) -> None:
+    thresholds = dict(zip(multi_label.manifest.labels, multi_label.manifest.settings["thresholds"], strict=True))
+    texts = make_texts(100)
+    chosen = multi_label(texts, top_k="threshold")
+    for answer, every in zip(chosen, multi_label(texts, top_k=None), strict=True):
+        assert answer == [item for item in every if item["score"] >= thresholds[item["label"]]]
+    assert {len(answer) for answer in chosen} > {1, 2}
+    assert_same(multi_label(texts[0], top_k="threshold"), chosen[0])
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["fine", 3.5], r"text 1 \(from 0\) is a float: wanted str"),
+        (["fine", None], r"text 1 \(from 0\) is a NoneType"),
+        (b"bytes", "texts is a bytes: wanted a str, a list"),
+        ({"text": "a"}, "texts is a dict"),
+        (7, "texts is a int"),
+        ("a lone \ud800 surrogate", "lone surrogate"),
+        (["fine"] * 20 + ["\ud800"], "lone surrogate"),
+    ],
+)
+def test_what_is_no_text_is_refused(predictor: Predictor, texts: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        predictor(texts)
+
+
+@pytest.mark.parametrize("top_k", [0, -1, 2.0, True, "all"])
+def test_a_top_k_that_is_none_is_refused_at_the_call(predictor: Predictor, top_k: Any) -> None:
+    for texts in ("play", ["play"], iter(["play"])):
+        with pytest.raises(UsageError, match="top_k is .*: wanted a whole number from 1"):
+            predictor(texts, top_k=top_k)
+
+
+def test_an_option_that_the_task_lacks_is_refused(predictor: Predictor) -> None:
+    with pytest.raises(UsageError, match="has no option 'topk': it has top_k"):
+        predictor(["play"], topk=3)

@@ -1,0 +1,134 @@
+"""Latency, throughput, cold start, memory and size of a variant, as an app meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+
+from tlx.runtime.errors import DataError, TlxError
+from tlx.runtime.folder import Folder
+from tlx.runtime.predictor import TOKENIZER, Predictor
+
+__all__ = ["BenchReport", "ColdStart", "Latency", "bench", "cold_start", "latency", "size_bytes", "throughput"]
+
+
+class Latency(TypedDict):
+    """Milliseconds from one text to its answer."""
+
+    p50_ms: float
+    p99_ms: float
+
+
+class ColdStart(TypedDict):
+    """A fresh process: seconds from its start to its first answer, and the most memory it held by then."""
+
+    cold_start_s: float
+    peak_rss_bytes: int
+
+
+class BenchReport(TypedDict):
+    """What `tlx bench --json` gives."""
+
+    variant: str
+    threads: int
+    p50_ms: float
+    p99_ms: float
+    texts_per_s: float
+    cold_start_s: float
+    size_bytes: int
+    peak_rss_bytes: int
+
+
+def bench(predictor: Predictor, folder: Folder, texts: Sequence[str], *, seconds: float = 2.0) -> BenchReport:
+    """All figures of one variant. Latency and throughput take about `seconds` each."""
+    if not texts:
+        raise DataError("there are no texts to measure with: give a file with at least one")
+    start = cold_start(folder.path, predictor.variant, predictor.device, predictor.threads, texts[0])
+    return BenchReport(
+        variant=predictor.variant,
+        threads=predictor.threads,
+        **latency(predictor, texts, seconds=seconds),
+        texts_per_s=throughput(predictor, texts, seconds=seconds),
+        cold_start_s=start["cold_start_s"],
+        size_bytes=size_bytes(folder, predictor.variant),
+        peak_rss_bytes=start["peak_rss_bytes"],
+    )
+
+
+def latency(predictor: Predictor, texts: Sequence[str], *, seconds: float = 1.0, least: int = 50) -> Latency:
+    """One text at a time, going round the texts for `seconds` and at least `least` calls, after a warm-up."""
+    for index in range(10):
+        predictor(texts[index % len(texts)])
+    clock = time.perf_counter
+    times: list[float] = []
+    end = clock() + seconds
+    while len(times) < least or clock() < end:
+        text = texts[len(times) % len(texts)]
+        begun = clock()
+        predictor(text)
+        times.append(clock() - begun)
+    p50, p99 = np.percentile(times, [50, 99]) * 1000
+    return Latency(p50_ms=round(float(p50), 4), p99_ms=round(float(p99), 4))
+
+
+def throughput(predictor: Predictor, texts: Sequence[str], *, seconds: float = 1.0, batch: int = 4096) -> float:
+    """Answers a second over lists of `batch` texts (the texts repeated): the median of runs that take `seconds` together."""
+    many = [texts[index % len(texts)] for index in range(batch)]
+    predictor(many[: batch // 4])  # starts the workers
+    rates: list[float] = []
+    end = time.perf_counter() + seconds
+    while not rates or time.perf_counter() < end:
+        begun = time.perf_counter()
+        predictor(many)
+        rates.append(len(many) / (time.perf_counter() - begun))
+    return round(float(np.median(rates)), 1)
+
+
+def size_bytes(folder: Folder, variant: str) -> int:
+    """What a device must hold: the variant's file and tokenizer.json."""
+    return folder.variant(variant).file.size_bytes + folder.manifest.files[TOKENIZER].size_bytes
+
+
+# What the fresh process runs. VmHWM is its own peak; ru_maxrss would count the process that started it.
+FIRST_ANSWER = """
+import json, sys, time
+from tlx.runtime import load
+folder, variant, device, threads, text = json.loads(sys.argv[1])
+load(folder, variant, device, threads)(text)
+answered = time.monotonic()
+try:
+    with open("/proc/self/status") as status:
+        peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
+except OSError:
+    import resource
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+print(answered, peak)
+"""
+
+
+def cold_start(path: Path, variant: str, device: str, threads: int, text: str, *, runs: int = 3) -> ColdStart:
+    """Fresh processes that load the folder and answer one text: the medians of `runs` after one that warms the disk."""
+    taken: list[tuple[float, int]] = []
+    # A long text may not fit a command line.
+    arguments = json.dumps([str(path.resolve()), variant, device, threads, text[:2000]])
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    for _ in range(runs + 1):
+        begun = time.monotonic()  # the same clock in both processes
+        process = subprocess.run(
+            [sys.executable, "-c", FIRST_ANSWER, arguments], capture_output=True, text=True, env=environment
+        )
+        if process.returncode != 0:
+            reason = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+            raise TlxError(f"{path}: a fresh process could not answer with variant {variant}: {reason}")
+        answered, peak = process.stdout.split()
+        taken.append((float(answered) - begun, int(peak)))
+    median_s = float(np.median([seconds for seconds, _ in taken[1:]]))
+    return ColdStart(cold_start_s=round(median_s, 4), peak_rss_bytes=int(np.median([peak for _, peak in taken[1:]])))

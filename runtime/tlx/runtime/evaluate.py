@@ -58,7 +58,7 @@ def warn_of_unknown_labels(task: Task, examples: Examples) -> None:
         return
     strange = set(unknown)
     rows = sum(
-        item in strange if isinstance(item, str) else bool(strange & set(item)) for item in (examples.gold or ())
+        item in strange if isinstance(item, str) else not strange.isdisjoint(item) for item in (examples.gold or ())
     )
     named = ", ".join(repr(label) for label in unknown[:3]) + (" …" if len(unknown) > 3 else "")
     warnings.warn(

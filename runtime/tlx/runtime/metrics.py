@@ -25,10 +25,13 @@ def single_label_f1(predicted: Ints, gold: Ints, classes: int) -> float:
     return _macro((predicted[None] == indices).T, (gold[None] == indices).T)
 
 
-def multi_label_f1(predicted: Bools, gold: Bools) -> tuple[float, float]:
-    """(macro, micro) F1; inputs `(n, classes)`. Macro is over the classes that occur."""
+def multi_label_f1(predicted: Bools, gold: Bools, *, missed: int = 0) -> tuple[float, float]:
+    """(macro, micro) F1; inputs `(n, classes)`. Macro is over the classes that occur.
+
+    `missed` gold labels that are no class (the model does not know them) count against micro.
+    """
     true = float(np.sum(predicted & gold))
-    total = float(np.sum(predicted) + np.sum(gold))
+    total = float(np.sum(predicted) + np.sum(gold)) + missed
     return _macro(predicted, gold), 2 * true / total if total else 0.0
 
 

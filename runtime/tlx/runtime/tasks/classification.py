@@ -136,13 +136,15 @@ class TextClassification:
         if examples.gold is None:
             raise DataError(f"{examples.source} has no labels: nothing to measure against")
         if self.multi_label:
-            predicted, gold = self._chosen(logits), self._gold_matrix(examples)
-            macro, micro = multi_label_f1(predicted, gold)
+            predicted, (gold, unknown) = self._chosen(logits), self._gold_matrix(examples)
+            macro, micro = multi_label_f1(predicted, gold, missed=int(unknown.sum()))
             return {
                 "micro_f1": micro,
                 "macro_f1": macro,
-                "accuracy": float(np.mean((predicted == gold).all(axis=1))),
+                "accuracy": float(np.mean((predicted == gold).all(axis=1) & (unknown == 0))),
             }
+        if any(not isinstance(label, str) for label in examples.gold):
+            raise DataError(f"{examples.source} has lists of labels, the model gives one label a text: give one a row")
         indices = np.array([self._index.get(label, -1) for label in examples.gold], dtype=np.int64)
         best = logits.argmax(axis=1).astype(np.int64)
         return {
@@ -168,14 +170,17 @@ class TextClassification:
         chosen: NDArray[np.bool_] = self.scores(logits) >= self._threshold
         return chosen
 
-    def _gold_matrix(self, examples: Examples) -> NDArray[np.bool_]:
-        unknown = sorted({label for item in examples.gold or () for label in item} - self._index.keys())
-        if unknown:
-            raise DataError(f"{examples.source} has label {unknown[0]!r}, which the model does not know")
+    def _gold_matrix(self, examples: Examples) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Gold `(n, labels)`, and how many labels of each row, `(n,)`, the model does not know. A lone label is a set of one."""
         gold = np.zeros((len(examples), len(self.labels)), dtype=np.bool_)
+        unknown = np.zeros(len(examples), dtype=np.int64)
         for row, item in enumerate(examples.gold or ()):
-            gold[row, [self._index[label] for label in item]] = True
-        return gold
+            for label in (item,) if isinstance(item, str) else item:
+                if label in self._index:
+                    gold[row, self._index[label]] = True
+                else:
+                    unknown[row] += 1
+        return gold, unknown
 
 
 def _texts(table: Table, column: str) -> list[str]:

@@ -1,0 +1,285 @@
+"""The runtime's commands: predict, eval, bench, inspect, doctor. Each parses, calls one function, prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tlx.runtime.errors import FolderError, TlxError, UsageError
+
+if TYPE_CHECKING:
+    from tlx.runtime.evaluate import GivesLogits
+    from tlx.runtime.folder import Folder
+
+__all__ = ["register"]
+
+FolderArgument = Annotated[Path, typer.Argument(help="A model folder (it holds tlx.json).", show_default=False)]
+VariantOption = Annotated[
+    str, typer.Option("--variant", help="fp32, int8, int4, fp16, or auto (the folder's default).")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda (an error where it cannot start), or auto.")]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", min=1, help="Threads; all usable cores unless given.", show_default=False)
+]
+TextOption = Annotated[
+    str | None,
+    typer.Option("--text", metavar="COLUMN", help="The text column; guessed unless given.", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+BENCH_TEXTS = (
+    "please cancel my card",
+    "what will the weather be like in paris tomorrow afternoon",
+    "play some music",
+    "I ordered this two weeks ago and it still has not arrived, can you tell me where my parcel is?",
+    "turn off the lights in the kitchen",
+    "thanks a lot",
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the runtime's commands to the app."""
+    add = app.command
+    add("predict", epilog=_example('tlx predict models/intent "please cancel my card" --top-k 3'))(predict)
+    add("eval", epilog=_example("tlx eval models/intent data/test.csv --variant int8"))(evaluate)
+    add("bench", epilog=_example("tlx bench models/intent --data data/test.csv"))(bench)
+    add("inspect", epilog=_example("tlx inspect models/intent"))(inspect)
+    add("doctor", epilog=_example("tlx doctor"))(doctor)
+
+
+def predict(
+    folder: FolderArgument,
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts; without any, --input or lines of standard input.")
+    ] = None,
+    input: Annotated[
+        Path | None, typer.Option("--input", help="A .txt, .csv, .tsv, .jsonl or .parquet file of texts.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", help="A .csv or .jsonl file for the answers.")] = None,
+    text: TextOption = None,
+    top_k: Annotated[
+        str | None,
+        typer.Option(
+            "--top-k",
+            metavar="N|all",
+            help="The N best labels. By default the best one, and for multi-label those over their thresholds.",
+        ),
+    ] = None,
+    variant: VariantOption = "auto",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer texts: from the command line, a file, or standard input (one a line)."""
+    from tlx.runtime import predictions
+    from tlx.runtime.load import load
+
+    if texts and input is not None:
+        raise UsageError("both TEXT and --input were given: give one of them")
+    if output is not None:
+        predictions.check_output(output)
+    source = predictions.read_texts(input, text) if input is not None else texts
+    predictor = load(folder, variant, device, threads)
+    choice = predictions.top_k_option(top_k, multi_label=bool(predictor.manifest.settings.get("multi_label")))
+    typing = source is None and sys.stdin.isatty()
+    if typing:
+        typer.echo("one text a line; Ctrl-D ends", err=True)
+    given = predictions.stdin_texts() if source is None else iter(source)
+    records = predictions.predict(predictor, given, top_k=choice, at_once=typing)
+    with _progress(records, total=len(source) if input is not None and source is not None else None) as shown:
+        count = predictions.write_predictions(shown, output, as_json=as_json)
+    if predictor.truncated:
+        typer.echo(f"{predictor.truncated} of {count} texts were truncated", err=True)
+    if output is not None:
+        typer.echo(f"{count} answers in {output}", err=True)
+
+
+def evaluate(
+    folder: FolderArgument,
+    data: Annotated[
+        Path, typer.Argument(help="A .csv, .tsv, .jsonl or .parquet file with labels.", show_default=False)
+    ],
+    variant: Annotated[
+        str, typer.Option("--variant", help="fp32, int8, int4, fp16, torch, or auto (the folder's default).")
+    ] = "auto",
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    text: TextOption = None,
+    label: Annotated[
+        str | None, typer.Option("--label", metavar="COLUMN", help="The label column; guessed unless given.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a variant on labelled data."""
+    from tlx.runtime.evaluate import evaluate as measure
+    from tlx.runtime.examples import read_table
+    from tlx.runtime.folder import open_folder
+    from tlx.runtime.tasks import task_named
+
+    opened = open_folder(folder)
+    columns = {kind: name for kind, name in (("text", text), ("label", label)) if name is not None}
+    examples = task_named(opened.manifest.task).parse(read_table(data, split="test"), columns)
+    result = measure(_engine(opened, variant, device, threads), examples)
+    if as_json:
+        return _print_json(result)
+    typer.echo(f"{result['task']}, variant {result['variant']}, {result['n']} examples of {data}")
+    _print_table(["metric", "value"], [[name, f"{value:.4f}"] for name, value in result["metrics"].items()])
+
+
+def bench(
+    folder: FolderArgument,
+    data: Annotated[Path | None, typer.Option("--data", help="Texts to measure with (as for predict --input).")] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option("--variant", help="One variant, or auto. By default a table of all; with --json, auto."),
+    ] = None,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    text: TextOption = None,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0.1, help="How long latency and throughput each take.")
+    ] = 2.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure latency, throughput, cold start, memory and size."""
+    from tlx.runtime.bench import bench as measure
+    from tlx.runtime.folder import open_folder
+    from tlx.runtime.predictions import read_texts
+    from tlx.runtime.predictor import Predictor
+
+    opened = open_folder(folder)
+    texts: Sequence[str] = BENCH_TEXTS if data is None else read_texts(data, text)
+    if data is None:
+        typer.echo("no --data: measuring with six built-in English texts", err=True)
+    there = [name for name in opened.manifest.variants if name != "torch"]
+    asked = [variant] if variant is not None else ["auto"] if as_json or not there else there
+    reports = []
+    for name in asked:
+        typer.echo(f"measuring {name} …", err=True)
+        reports.append(measure(Predictor.open(opened, name, device, threads), opened, texts, seconds=seconds))
+    if as_json:
+        return _print_json(reports[0])
+    header = ["variant", "threads", "p50 ms", "p99 ms", "texts/s", "start → answer s", "size MB", "peak MB"]
+    rows = [
+        [r["variant"], str(r["threads"]), f"{r['p50_ms']:.3f}", f"{r['p99_ms']:.3f}", f"{r['texts_per_s']:.0f}"]
+        + [f"{r['cold_start_s']:.3f}", f"{r['size_bytes'] / 1e6:.2f}", f"{r['peak_rss_bytes'] / 1e6:.0f}"]
+        for r in reports
+    ]
+    _print_table(header, rows)
+
+
+def inspect(folder: FolderArgument, as_json: JsonOption = False) -> None:
+    """Show what a folder holds and where it comes from, and check every file against the manifest."""
+    from tlx.runtime.diagnosis import inspect_folder
+    from tlx.runtime.folder import open_folder
+
+    found = inspect_folder(open_folder(folder))
+    if as_json:
+        _print_json(found)
+    else:
+        labels = found["labels"]
+        shown = ", ".join(labels[:12]) + (" …" if len(labels) > 12 else "")
+        typer.echo(
+            f"{found['path']}: {found['task']}, up to {found['max_tokens']} tokens\n{len(labels)} labels: {shown}"
+        )
+        _print_variants(found)
+        _print_mapping("lineage", found["lineage"])
+    if found["faults"]:
+        raise FolderError("; ".join(found["faults"]))
+    typer.echo(f"{found['files_checked']} files are what the manifest says (size, sha256)", err=True)
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Show what this installation can run: ONNX Runtime, providers that really start, CPU, versions."""
+    from tlx.runtime.diagnosis import diagnose
+
+    found = diagnose()
+    if as_json:
+        _print_json(found)
+    else:
+        machine = found["machine"]
+        typer.echo(f"tlx {found['tlx']}, python {machine['python']}, {machine['platform']}")
+        typer.echo(f"cpu: {machine['cpu']}, {machine['cores']} usable cores, {' '.join(machine['cpu_features'])}")
+        typer.echo(f"onnxruntime: {machine['onnxruntime'] or 'not installed'}")
+        for provider, fault in found["providers"].items():
+            typer.echo(f"  {provider}: {'starts' if fault is None else 'does not start: ' + fault}")
+        there = [f"{name} {version}" for name, version in found["packages"].items() if version]
+        absent = [name for name, version in found["packages"].items() if not version]
+        typer.echo(f"packages: {', '.join(there)}")
+        if absent:
+            typer.echo(f"not installed: {', '.join(absent)}")
+    if found["fault"]:
+        raise TlxError(found["fault"])
+
+
+def _engine(folder: Folder, variant: str, device: str, threads: int | None) -> GivesLogits:
+    """The runtime's predictor, or for "torch" the engine that another stage offers as entry point `tlx.engines`."""
+    if variant != "torch":
+        from tlx.runtime.predictor import Predictor
+
+        return Predictor.open(folder, variant, device, threads)
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group="tlx.engines", name="torch"):
+        try:
+            open_engine = point.load()
+        except ImportError as error:
+            raise UsageError(f"variant torch needs the training stage ({error}): pip install 'tlx[train]'") from error
+        engine: GivesLogits = open_engine(folder, device)
+        return engine
+    raise UsageError("variant torch needs the training stage: pip install 'tlx[train]', or choose an ONNX variant")
+
+
+@contextmanager
+def _progress(records: Iterator[dict[str, Any]], total: int | None) -> Iterator[Iterator[dict[str, Any]]]:
+    """The same records, with a bar on stderr while they pass when their number is known and somebody looks."""
+    if total is None or not sys.stderr.isatty():
+        yield records
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield iter(track(records, "answering", total=total, console=Console(stderr=True), transient=True))
+
+
+def _print_variants(found: Mapping[str, Any]) -> None:
+    names = list(dict.fromkeys(name for item in found["variants"].values() for name in item["metrics"]))
+    rows = []
+    for name, item in found["variants"].items():
+        devices = ", ".join(device for device, default in found["default"].items() if default == name)
+        metrics = [f"{item['metrics'][metric]:.4f}" if metric in item["metrics"] else "" for metric in names]
+        report = [str(item["report"].get(key, "")) for key in ("flip_rate", "p50_ms", "texts_per_s")]
+        rows.append([name, f"{item['size_bytes'] / 1e6:.2f}", *metrics, *report, devices])
+    _print_table(["variant", "size MB", *names, "flip rate", "p50 ms", "texts/s", "default on"], rows)
+
+
+def _print_mapping(name: str, values: Mapping[str, Any]) -> None:
+    if values:
+        typer.echo(f"{name}:")
+    for key, value in values.items():
+        typer.echo(f"  {key}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as their widest cell; the first to the left, figures to the right."""
+    widths = [max(len(line[column]) for line in (header, *rows)) for column in range(len(header))]
+    for line in (header, *rows):
+        cells = [
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        typer.echo("  ".join(cells).rstrip())
+
+
+def _print_json(document: Any) -> None:
+    typer.echo(json.dumps(document, ensure_ascii=False))
+
+
+def _example(command: str) -> str:
+    return f"Example: {command}"

@@ -1,0 +1,111 @@
+"""Data files: what is read, and how a faulty one is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tlx.runtime.errors import DataError
+from tlx.runtime.examples import Examples, iterate_texts, read_table
+from tlx.runtime.tasks.classification import TextClassification
+
+
+def parse(path: Path, **columns: str) -> Examples:
+    return TextClassification.parse(read_table(path), columns)
+
+
+def write(tmp_path: Path, name: str, content: str | bytes) -> Path:
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("d.csv", 'text,label\n"one, two",x\nthree,y\n'),
+        ("d.csv", '\ufefftext,label\r\n"one, two",x\r\nthree,y\r\n'),
+        ("d.tsv", "sentence\tintent\none, two\tx\nthree\ty\n"),
+        ("d.jsonl", '{"text": "one, two", "label": "x"}\n\n{"text": "three", "label": "y"}\n'),
+    ],
+)
+def test_the_usual_forms_give_the_same_examples(name: str, content: str, tmp_path: Path) -> None:
+    examples = parse(write(tmp_path, name, content))
+    assert list(examples.texts) == ["one, two", "three"]
+    assert examples.gold == ["x", "y"]
+    assert examples.labels == ("x", "y")
+
+
+def test_parquet_gives_the_same_examples(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"text": ["one", "two"], "label": [1, 10]}), tmp_path / "d.parquet")
+    examples = parse(tmp_path / "d.parquet")
+    assert examples.gold == ["1", "10"]
+    assert examples.labels == ("1", "10")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("d.csv", 'text,labels\na,"[""x"", ""y""]"\nb,[]\n'),
+        ("d.jsonl", '{"text": "a", "labels": ["x", "y"]}\n{"text": "b", "labels": []}\n'),
+    ],
+)
+def test_lists_of_labels_make_the_task_multi_label(name: str, content: str, tmp_path: Path) -> None:
+    examples = parse(write(tmp_path, name, content))
+    assert examples.gold == [("x", "y"), ()]
+    assert examples.settings == {"multi_label": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("d.csv", b"", r"d\.csv is empty: wanted a header and rows"),
+        ("d.csv", b"text,label\n", "d.csv has a header but no rows: wanted at least one"),
+        ("d.csv", b"text,label\na,x\nb\xff,y\n", r"d\.csv line 3 is not UTF-8 \(byte 0xff\): save the file as UTF-8"),
+        (
+            "d.csv",
+            b"text,kind\na,x\n",
+            r"has no column that looks like a label \(it has: text, kind\): name it with --label",
+        ),
+        ("d.csv", b"text,label\na,x\nb\n", r"d\.csv line 3 has 1 fields, the header has 2"),
+        ("d.csv", b'text,label\n"a\nb",x\nc,d,e\n', r"d\.csv line 4 has 3 fields, the header has 2"),
+        ("d.csv", b"text,text\na,x\n", "line 1 names column 'text' twice"),
+        ("d.csv", b"text,label\na,x\nb,nan\n", r"d\.csv line 3: column 'label' has no label"),
+        ("d.csv", b"text,label\na,x\nb,\n", r"d\.csv line 3: column 'label' has no label"),
+        ("d.csv", b"text,label\n ,x\n", r"d\.csv line 2: column 'text' is empty"),
+        (
+            "d.jsonl",
+            b'{"text": "a", "label": "x"}\n{"text": \n',
+            r"d\.jsonl line 2 is not valid JSON: .*one object a line",
+        ),
+        ("d.jsonl", b"[1, 2]\n", r"d\.jsonl line 1 holds a list: wanted one JSON object a line"),
+        ("d.jsonl", b'{"text": "a", "label": NaN}\n', r"d\.jsonl line 1: column 'label' has no label"),
+        ("d.xlsx", b"x", r"d\.xlsx ends in \.xlsx: wanted \.csv"),
+        ("d.parquet", b"not parquet at all", r"d\.parquet is not a readable Parquet file"),
+    ],
+)
+def test_a_faulty_file_is_told_with_its_line(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        parse(write(tmp_path, name, content))
+
+
+def test_a_missing_file_and_a_missing_column_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.csv does not exist"):
+        read_table(tmp_path / "none.csv")
+    path = write(tmp_path, "d.csv", "text,label\na,x\n")
+    with pytest.raises(DataError, match=r"has no column 'gold' \(it has: text, label\): name one with --label"):
+        parse(path, label="gold")
+
+
+def test_integer_labels_are_in_numeric_order(tmp_path: Path) -> None:
+    rows = "".join(f"t{n},{n}\n" for n in (10, 2, 1))
+    assert parse(write(tmp_path, "d.csv", "text,label\n" + rows)).labels == ("1", "2", "10")
+
+
+@pytest.mark.parametrize("lines", [["a\n", "\n", "b"], ["a\r\n", "\r\n", "b\r\n"]])
+def test_every_line_of_a_stream_is_a_text_even_an_empty_one(lines: Sequence[str]) -> None:
+    assert list(iterate_texts(lines, "stdin")) == ["a", "", "b"]

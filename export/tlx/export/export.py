@@ -1,0 +1,215 @@
+"""A trained folder → the same folder with verified ONNX variants, written at once or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tlx.export.config import ExportConfig
+from tlx.export.convert import convert
+from tlx.export.evidence import Evidence, gather_evidence, golden_json, read_evaluation
+from tlx.export.pretrained import TOKENIZER, load_model, open_source, tokenizer_file
+from tlx.export.torch_engine import TorchEngine
+from tlx.export.variants import FILES, Made, make_fp32, make_precision
+from tlx.export.workbench import Speed, Workbench, measure
+from tlx.runtime.card import write_card
+from tlx.runtime.errors import FolderError, UsageError
+from tlx.runtime.examples import Examples
+from tlx.runtime.folder import (
+    MANIFEST,
+    Folder,
+    Manifest,
+    Variant,
+    VariantName,
+    file_record,
+    staged_folder,
+    write_atomically,
+)
+from tlx.runtime.machine import machine_description, usable_cores
+from tlx.runtime.tokens import open_tokens
+
+__all__ = ["ExportResult", "export"]
+
+Say = Callable[[str], None]
+PACKAGES = ("onnx", "onnxruntime", "onnxruntime-gpu", "optimum-onnx", "torch", "transformers")
+SHARED_FILES = (TOKENIZER, "config.json")
+SLOWER = 1.02  # a p50 over this many times fp32's is slower, not noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportResult:
+    """The folder as it is now. `verified` is false when there was no data to measure the metric on."""
+
+    folder: Folder
+    verified: bool
+
+
+def export(folder: str | Path, *, config: ExportConfig, say: Say = lambda step: None) -> ExportResult:
+    """The folder has fp32 and the asked variants in onnx/, each verified against torch; `say` hears of each step.
+
+    With `config.out` a copy has them and the folder stays as it is. Raises FolderError, DataError or UsageError for
+    what was given, ExportError when a variant cannot be made or loses more than `config.max_drop`; the folder (or `out`)
+    is then what it was.
+    """
+    path = Path(folder).resolve()
+    source = open_source(path)
+    out = _destination(path, config)
+    examples = read_evaluation(source, config)
+    say("loading torch")
+    engine = TorchEngine(source, loaded := load_model(source), "cpu")
+    with _staged_copy(path, out, config) as stage:
+        tokenizer_file(source, loaded, stage)
+        manifest = _start_manifest(source, stage)
+        say("asking torch")
+        evidence = gather_evidence(engine, examples, config.seed)
+        evidence.check_tokens(open_tokens((stage / TOKENIZER).read_bytes(), manifest.max_tokens, str(path / TOKENIZER)))
+        bench = Workbench(stage, manifest, evidence, config.threads)
+        try:
+            made = _make_all(bench, loaded, config, engine, say)
+            say("measuring")
+            speeds = _speeds(made, engine, evidence, config)
+            manifest = _finish_manifest(bench, made, speeds, config, examples)
+        finally:
+            bench.close()
+        write_atomically(stage / "golden.json", golden_json(manifest, evidence))
+        write_atomically(stage / MANIFEST, manifest.to_json())
+        write_atomically(stage / "README.md", write_card(Folder(path=out, manifest=manifest)))
+    return ExportResult(folder=Folder(path=out, manifest=manifest), verified=examples is not None)
+
+
+def _make_all(
+    bench: Workbench, loaded: Any, config: ExportConfig, engine: TorchEngine, say: Say
+) -> dict[VariantName, Made]:
+    say("fp32: converting")
+    model = convert(loaded, bench.manifest.task)
+    say("fp32: fusing")
+    fp32, graphs = make_fp32(bench, model, loaded.model.config, config)
+    made: dict[VariantName, Made] = {"fp32": fp32}
+    rows = engine.encode(bench.evidence.texts[: config.calibration_rows]) if config.calibration == "static" else []
+    for precision in config.precisions:
+        made[precision] = make_precision(bench, precision, graphs, config, rows, say)
+    return made
+
+
+def _speeds(
+    made: Mapping[VariantName, Made], engine: TorchEngine, evidence: Evidence, config: ExportConfig
+) -> dict[str, Speed]:
+    """Every variant's speed, torch's too, in one alternating run; {} when nothing is to be measured."""
+    if config.seconds <= 0:
+        return {}
+    subjects: dict[str, Any] = {name: item.candidate.predictor for name, item in made.items()}
+    return measure({"torch": engine, **subjects}, evidence.texts, config.seconds)
+
+
+def _start_manifest(source: Folder, stage: Path) -> Manifest:
+    """The source's manifest with the shared files as they are; variants of other weights were never in it."""
+    files = {name: file_record(stage, name) for name in SHARED_FILES if (stage / name).exists()}
+    return replace(source.manifest, files={**source.manifest.files, **files})
+
+
+def _finish_manifest(
+    bench: Workbench,
+    made: Mapping[VariantName, Made],
+    speeds: Mapping[str, Speed],
+    config: ExportConfig,
+    examples: Examples | None,
+) -> Manifest:
+    manifest = bench.manifest
+    measured = _speed_facts(speeds, config)
+    torch = manifest.variants["torch"]
+    metrics = dict(bench.reference_metrics) or torch.metrics
+    manifest = manifest.with_variant(
+        replace(torch, metrics=metrics, report={**torch.report, **measured.get("torch", {})})
+    )
+    for name, item in made.items():
+        bench.keep(item.candidate, FILES[name])
+        report = {**item.report.figures(), **item.facts, **measured.get(name, {})}
+        record = file_record(bench.stage, FILES[name])
+        manifest = manifest.with_variant(Variant(name=name, file=record, metrics=item.report.metrics, report=report))
+    lineage = {**manifest.lineage, "export": _lineage(config, examples)}
+    return replace(manifest, default=choose_default(manifest), lineage=lineage)
+
+
+def choose_default(manifest: Manifest) -> dict[str, str]:
+    """The variant that each device loads. cpu: lowest p50, and never one slower than fp32; cuda: fp16, else fp32.
+
+    Without figures of speed int8 is taken as the fastest on the CPU.
+    """
+    there = {name: variant for name, variant in manifest.variants.items() if name != "torch"}
+    timed = {name: v.report["p50_ms"] for name, v in there.items() if v.report.get("p50_ms") is not None}
+    if "fp32" in timed:
+        best = min(timed, key=lambda name: (timed[name], there[name].file.size_bytes))
+        near = [name for name in timed if timed[name] <= SLOWER * timed[best]]
+        cpu = min(near, key=lambda name: there[name].file.size_bytes)
+    else:
+        cpu = "int8" if "int8" in there else "fp32"
+    return {"cpu": cpu, "cuda": "fp16" if "fp16" in there else "fp32"}
+
+
+def _speed_facts(speeds: Mapping[str, Speed], config: ExportConfig) -> dict[str, dict[str, Any]]:
+    facts = {"threads": config.threads or usable_cores(), "machine": machine_description()}
+    return {
+        name: {
+            "p50_ms": round(speed.p50_ms, 4),
+            "p99_ms": round(speed.p99_ms, 4),
+            "texts_per_s": round(speed.texts_per_s, 1),
+            **facts,
+        }
+        for name, speed in speeds.items()
+    }
+
+
+def _lineage(config: ExportConfig, examples: Examples | None) -> dict[str, Any]:
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    told: dict[str, Any] = {"max_drop": config.max_drop, "versions": versions}
+    if examples is not None:
+        told["data"] = {"file": Path(examples.source).name, "sha256": examples.sha256, "rows": len(examples)}
+    return told
+
+
+def _destination(path: Path, config: ExportConfig) -> Path:
+    if config.out is None:
+        if Path.cwd().is_relative_to(path):
+            raise UsageError(
+                f"{path} is the current folder, and export replaces it whole: run from outside it, or use --out"
+            )
+        return path
+    out = config.out.resolve()
+    if out.is_relative_to(path) or path.is_relative_to(out):
+        raise UsageError(f"--out {config.out} and the folder {path} lie in one another: choose another --out")
+    return out
+
+
+@contextmanager
+def _staged_copy(path: Path, out: Path, config: ExportConfig) -> Iterator[Path]:
+    """A stage that holds all of the folder's files and becomes `out`; in place they are links, so nothing is copied.
+
+    A file of the stage is replaced, never written into.
+    """
+    in_place = out == path
+    with staged_folder(out, overwrite=in_place or config.overwrite) as stage:
+        try:
+            shutil.copytree(
+                path, stage, symlinks=True, dirs_exist_ok=True, copy_function=_link if in_place else shutil.copy2
+            )
+        except shutil.Error as error:
+            raise FolderError(f"{path} cannot be copied to {stage}: {error.args[0][0][2]}") from error
+        yield stage
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # a file system without links
+        shutil.copy2(source, target, follow_symlinks=False)

@@ -1,0 +1,158 @@
+"""The torch model and the tokenizer of a folder, loaded or refused; a manifest for a folder that has none."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from tlx.export.quiet import quiet
+from tlx.runtime.errors import ExportError, FolderError, UsageError
+from tlx.runtime.folder import MANIFEST, Folder, Manifest, Variant, file_record, open_folder
+
+__all__ = ["LoadedModel", "load_model", "open_source", "register_architectures"]
+
+WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer.json"
+# Task → (the end of its architectures' names, the Auto class that loads them).
+ARCHITECTURES = {"text-classification": ("ForSequenceClassification", "AutoModelForSequenceClassification")}
+# These count positions from the padding index on.
+OFFSET_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta")
+MAX_TOKENS = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A torch model in float32 and evaluation mode, with its fast tokenizer."""
+
+    model: Any
+    tokenizer: Any
+
+
+def register_architectures() -> None:
+    """Transformers and Optimum know the models of every package that has an entry point in "tlx.architectures"."""
+    with quiet():
+        for entry_point in entry_points(group="tlx.architectures"):
+            entry_point.load()()
+
+
+def open_source(path: Path) -> Folder:
+    """The folder to export, its weights checked; a plain transformers checkpoint gets a manifest made for it.
+
+    Raises FolderError when there is no model, or its weights are not those that the manifest names.
+    """
+    if (path / MANIFEST).exists() or not path.is_dir():
+        folder = open_folder(path)
+    else:
+        folder = Folder(path=path, manifest=_manifest_of_checkpoint(path))
+    _check_weights(folder)
+    return folder
+
+
+def load_model(folder: Folder) -> LoadedModel:
+    """The folder's torch model. Raises FolderError when it does not load or has no trained head for the task."""
+    import torch
+    import transformers
+
+    register_architectures()
+    path, task = folder.path, folder.manifest.task
+    if task not in ARCHITECTURES:
+        raise UsageError(f"{path}: tlx cannot load task {task!r} in torch; it can: {', '.join(ARCHITECTURES)}")
+    with quiet():
+        try:
+            model, info = getattr(transformers, ARCHITECTURES[task][1]).from_pretrained(
+                str(path), dtype=torch.float32, output_loading_info=True, local_files_only=True, use_safetensors=True
+            )
+            tokenizer = transformers.AutoTokenizer.from_pretrained(str(path), use_fast=True, local_files_only=True)
+        except Exception as error:  # transformers raises OSError, ValueError, KeyError, safetensors' own, …
+            raise FolderError(f"{path} does not load as a {task} model: {_first_line(error)}") from error
+    if info["missing_keys"]:
+        raise FolderError(
+            f"{path} is not trained for {task} (its weights have no {min(info['missing_keys'])}): "
+            "train it first with `tlx train … --out`"
+        )
+    if not getattr(tokenizer, "is_fast", False):
+        raise FolderError(f"{path} has no fast tokenizer ({TOKENIZER}): convert it with transformers first")
+    if model.config.num_labels != len(folder.manifest.labels):
+        raise FolderError(
+            f"{path} gives {model.config.num_labels} logits, {MANIFEST} has {len(folder.manifest.labels)} labels: "
+            "train or copy the folder again"
+        )
+    return LoadedModel(model=model.eval(), tokenizer=tokenizer)
+
+
+def _check_weights(folder: Folder) -> None:
+    path = folder.path
+    weights = path / WEIGHTS
+    if not weights.is_file():
+        pickled = sorted(item.name for item in path.glob("*.bin"))
+        reason = (
+            f"only {pickled[0]}, and tlx loads no pickles: save it again as safetensors"
+            if pickled
+            else ("train it first with `tlx train … --out`")
+        )
+        raise FolderError(f"{path} holds no {WEIGHTS}: {reason}")
+    named = folder.manifest.variants.get("torch")
+    if named is not None and file_record(path, named.file.path) != named.file:
+        raise FolderError(
+            f"{weights} is not the file that {MANIFEST} names (size or sha256 differs): it is truncated or was "
+            "changed; train or copy the folder again"
+        )
+
+
+def _manifest_of_checkpoint(path: Path) -> Manifest:
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        names = config.get("architectures") or []
+        labels = {int(index): str(label) for index, label in (config.get("id2label") or {}).items()}
+    except FileNotFoundError as error:
+        raise FolderError(
+            f"{path} holds neither {MANIFEST} nor config.json: give the folder of a trained model"
+        ) from error
+    except (OSError, ValueError, AttributeError) as error:
+        raise FolderError(f"{path / 'config.json'} is not a model's config ({_first_line(error)})") from error
+    task = next((task for task, (end, _) in ARCHITECTURES.items() if any(name.endswith(end) for name in names)), None)
+    if task is None:
+        raise FolderError(
+            f"{path} is a {names[0] if names else 'model of no named architecture'}: tlx exports trained "
+            f"{', '.join(ARCHITECTURES)} models; train one with `tlx train --base {path}`"
+        )
+    if not (path / WEIGHTS).is_file():
+        return Manifest(task=task, labels=(), max_tokens=0)  # refused by the caller, who says why
+    return Manifest(
+        task=task,
+        labels=tuple(labels[index] for index in sorted(labels)) or ("LABEL_0", "LABEL_1"),
+        max_tokens=_token_limit(path, config),
+        settings={"multi_label": config.get("problem_type") == "multi_label_classification"},
+        variants={"torch": Variant(name="torch", file=file_record(path, WEIGHTS))},
+        lineage={"base": config.get("_name_or_path") or path.name},
+    )
+
+
+def _token_limit(path: Path, config: dict[str, Any]) -> int:
+    """The most tokens that both the model and the tokenizer take, special ones included."""
+    positions = int(config.get("max_position_embeddings") or MAX_TOKENS)
+    if config.get("model_type") in OFFSET_POSITIONS:
+        positions -= int(config.get("pad_token_id") or 0) + 1
+    try:
+        told = json.loads((path / "tokenizer_config.json").read_text(encoding="utf-8")).get("model_max_length")
+    except (OSError, ValueError, AttributeError):
+        told = None
+    return int(min(positions, told or MAX_TOKENS, MAX_TOKENS))
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200]
+
+
+def tokenizer_file(folder: Folder, loaded: LoadedModel, stage: Path) -> None:
+    """`stage` holds tokenizer.json. Raises ExportError when the tokenizer cannot be written as one file."""
+    if (stage / TOKENIZER).exists():
+        return
+    backend = getattr(loaded.tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ExportError(f"{folder.path} has no {TOKENIZER}, and its tokenizer cannot be written as one")
+    (stage / TOKENIZER).write_text(backend.to_str(), encoding="utf-8")

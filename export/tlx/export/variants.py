@@ -1,0 +1,158 @@
+"""How each variant is made: from which graph, by which method, into which file, and repaired when it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from onnx import ModelProto
+
+from tlx.export.calibrate import Feeds, calibration_feeds
+from tlx.export.config import ExportConfig, Precision
+from tlx.export.fuse import fuse
+from tlx.export.graph import compact, prepare
+from tlx.export.quantize import Method, Quantized, quantizable_nodes, quantize
+from tlx.export.sensitivity import repair
+from tlx.export.verify import ParityReport
+from tlx.export.workbench import Candidate, Workbench, faster, measure
+from tlx.runtime.errors import ExportError
+
+__all__ = ["FILES", "Graphs", "Made", "make_fp32", "make_precision"]
+
+Say = Callable[[str], None]
+FILES: dict[str, str] = {
+    "fp32": "onnx/model.onnx",
+    "int8": "onnx/model_quantized.onnx",
+    "fp16": "onnx/model_fp16.onnx",
+    "int4": "onnx/model_q4.onnx",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graphs:
+    """The float32 model as Optimum gave it and, where fusion works, fused."""
+
+    plain: ModelProto
+    fused: ModelProto | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A verified variant that waits to be kept. `facts` go into the variant's report."""
+
+    candidate: Candidate
+    report: ParityReport
+    facts: Mapping[str, Any]
+
+
+def make_fp32(bench: Workbench, model: ModelProto, model_config: Any, config: ExportConfig) -> tuple[Made, Graphs]:
+    """The float32 variant: fused when that answers as torch does and is no slower. Raises ExportError when neither does."""
+    plain = bench.candidate("fp32", compact(model))
+    plain_report = bench.judge(plain)
+    plain_report.require_exact("the ONNX model", bench.scale)
+    unfused = Made(candidate=plain, report=plain_report, facts={"graph": "plain"})
+    if not config.fuse:
+        return _noted(unfused, "not fused: asked not to"), Graphs(plain=model, fused=None)
+    fusion = fuse(model, model_config)
+    if fusion.model is None:
+        return _noted(unfused, fusion.reason), Graphs(plain=model, fused=None)
+    candidate = bench.candidate("fp32", fusion.model)
+    report = bench.judge(candidate)
+    try:
+        report.require_exact("the fused model", bench.scale)
+    except ExportError as error:
+        bench.discard(candidate)
+        return _noted(unfused, f"not fused: {error}"), Graphs(plain=model, fused=None)
+    facts = {"graph": "fused", "nodes": fusion.after, "nodes_before_fusion": sum(fusion.before.values())}
+    fused = Made(candidate=candidate, report=report, facts=facts)
+    return _better(bench, {"fused": fused, "plain": unfused}, config), Graphs(plain=model, fused=fusion.model)
+
+
+def make_precision(
+    bench: Workbench,
+    precision: Precision,
+    graphs: Graphs,
+    config: ExportConfig,
+    rows: Sequence[Sequence[int]],
+    say: Say,
+) -> Made:
+    """The variant within `config.max_drop`, of the graph that is faster in it, repaired when it must be.
+
+    `rows` are token ids to calibrate static int8 with. Raises ExportError when it loses too much, or is not quantized.
+    """
+    method: Method = {"int8": f"int8-{config.calibration}", "int4": "int4", "fp16": "fp16"}[precision]  # type: ignore[assignment]
+    sources = {"plain": graphs.plain}
+    if graphs.fused is not None and method in ("int8-dynamic", "fp16"):  # the others do not know fused attention
+        sources = {"fused": graphs.fused, "plain": graphs.plain}
+    made: dict[str, Made] = {}
+    for graph, model in sources.items():
+        say(f"{precision}: quantizing ({graph})")
+        quantized = quantize(model, method, calibration=_feeds(bench, model, method, rows))
+        candidate = bench.candidate(precision, quantized.model)
+        made[graph] = Made(candidate=candidate, report=bench.judge(candidate), facts=_facts(graph, method, quantized))
+    within = {graph: item for graph, item in made.items() if item.report.within(config.max_drop)}
+    chosen = _better(bench, within or made, config)
+    for item in made.values():
+        if item.candidate.path != chosen.candidate.path:
+            bench.discard(item.candidate)
+    if within:
+        return chosen
+    return _repaired(bench, precision, method, str(chosen.facts["graph"]), sources, chosen, config, rows, say)
+
+
+def _repaired(
+    bench: Workbench,
+    precision: Precision,
+    method: Method,
+    graph: str,
+    sources: Mapping[str, ModelProto],
+    failed: Made,
+    config: ExportConfig,
+    rows: Sequence[Sequence[int]],
+    say: Say,
+) -> Made:
+    model = prepare(sources[graph])
+    feeds = _feeds(bench, model, method, rows)
+    bench.discard(failed.candidate)
+    repaired = repair(
+        bench,
+        precision,
+        quantizable_nodes(model, method),
+        lambda keep: quantize(model, method, keep_float=keep, calibration=feeds),
+        failed.report,
+        config.max_drop,
+        say,
+    )
+    facts = {**_facts(graph, method, repaired.quantized), "drop_before_repair": failed.report.drop}
+    return Made(candidate=repaired.candidate, report=repaired.report, facts=facts)
+
+
+def _better(bench: Workbench, made: Mapping[str, Made], config: ExportConfig) -> Made:
+    """The faster of the candidates (the first without timing), its rivals' figures among its facts."""
+    if len(made) == 1 or config.seconds <= 0:
+        return next(iter(made.values()))
+    predictors = {graph: item.candidate.predictor for graph, item in made.items()}
+    speeds = measure(predictors, bench.evidence.texts, config.seconds / 2)
+    chosen = faster(speeds)
+    rivals = {
+        graph: {"p50_ms": round(speed.p50_ms, 4), "texts_per_s": round(speed.texts_per_s, 1)}
+        for graph, speed in speeds.items()
+    }
+    item = made[chosen]
+    return Made(candidate=item.candidate, report=item.report, facts={**item.facts, "graphs_compared": rivals})
+
+
+def _facts(graph: str, method: Method, quantized: Quantized) -> dict[str, Any]:
+    return {"graph": graph, "method": method, "nodes": quantized.nodes, "kept_float": list(quantized.kept_float)}
+
+
+def _noted(made: Made, note: str) -> Made:
+    return Made(candidate=made.candidate, report=made.report, facts={**made.facts, "note": note})
+
+
+def _feeds(bench: Workbench, model: ModelProto, method: Method, rows: Sequence[Sequence[int]]) -> list[Feeds]:
+    if method != "int8-static":
+        return []
+    names = [item.name for item in model.graph.input]
+    return calibration_feeds(rows, names)

@@ -1,0 +1,88 @@
+"""One variant against torch: the task's metrics, differences, flips, and whether an answer depends on its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlx.export.evidence import Evidence
+from tlx.runtime.errors import ExportError
+from tlx.runtime.predictor import Predictor
+
+__all__ = ["ParityReport", "verify"]
+
+ALONE = 64  # texts that are also run one by one
+EXACT = 1e-4  # how far fp32 logits may be from torch's, as a share of the greatest logit (at least 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityReport:
+    """What verification found, over `rows` texts.
+
+    metrics, drop: of the evaluation data; None and {} without it. drop = torch's main metric − the variant's.
+    flip_rate: the share of answers that differ from torch. Differences are of logits.
+    batch_flip_rate, batch_max_difference: the same texts alone and in batches with others.
+    """
+
+    rows: int
+    metrics: Mapping[str, float]
+    main_metric: str
+    drop: float | None
+    max_abs_difference: float
+    mean_abs_difference: float
+    flip_rate: float
+    batch_flip_rate: float
+    batch_max_difference: float
+
+    def figures(self) -> dict[str, Any]:
+        """JSON-able, rounded; without the metrics, which the variant has apart."""
+        names = ("drop", "max_abs_difference", "mean_abs_difference", "flip_rate", "batch_flip_rate")
+        figures = {name: getattr(self, name) for name in (*names, "batch_max_difference")}
+        rounded = {name: None if value is None else float(f"{value:.4g}") for name, value in figures.items()}
+        return {"rows": self.rows, **rounded}
+
+    def within(self, max_drop: float) -> bool:
+        """Whether the main metric lost no more than `max_drop`; true where there was none to measure."""
+        return self.drop is None or self.drop <= max_drop + 1e-9
+
+    def require_exact(self, what: str, scale: float) -> None:
+        """Raises ExportError unless the logits are torch's; `scale` is the greatest logit."""
+        if not self.max_abs_difference <= EXACT * max(1.0, scale):
+            raise ExportError(
+                f"{what} does not answer as torch does: logits differ by up to {self.max_abs_difference:.3g} "
+                f"(allowed {EXACT * max(1.0, scale):.3g}), {self.flip_rate:.1%} of answers flip; "
+                "the installed exporters do not fit this model (see constraints.txt)"
+            )
+
+
+def verify(predictor: Predictor, evidence: Evidence, reference_metrics: Mapping[str, float]) -> ParityReport:
+    """The predictor's answers on the evidence, compared. `reference_metrics` are torch's, {} without data."""
+    task = predictor.task
+    logits = predictor.logits(evidence.texts)
+    if not np.isfinite(logits).all():
+        raise ExportError(f"variant {predictor.variant} gives NaN or infinity: its precision is too low for this model")
+    metrics = {} if evidence.examples is None else task.metrics(logits, evidence.examples)
+    rows = np.linspace(0, len(evidence.texts) - 1, min(ALONE, len(evidence.texts))).astype(int)
+    alone = np.concatenate([predictor.logits([evidence.texts[row]]) for row in rows])
+    golden = _difference(predictor.logits(evidence.golden_texts), evidence.golden_logits)
+    difference = _difference(logits, evidence.logits)
+    return ParityReport(
+        rows=len(evidence.texts),
+        metrics=metrics,
+        main_metric=task.main_metric,
+        drop=reference_metrics[task.main_metric] - metrics[task.main_metric] if metrics else None,
+        max_abs_difference=max(float(difference.max()), float(golden.max())),
+        mean_abs_difference=float(difference.mean()),
+        flip_rate=task.flips(logits, evidence.logits),
+        batch_flip_rate=task.flips(alone, logits[rows]),
+        batch_max_difference=float(_difference(alone, logits[rows]).max()),
+    )
+
+
+def _difference(logits: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float32]:
+    difference: NDArray[np.float32] = np.abs(logits - reference)
+    return difference

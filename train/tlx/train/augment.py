@@ -1,0 +1,234 @@
+"""New texts from training texts, for a teacher to label and a student to learn from.
+
+The texts need not be good sentences: a teacher's soft answer to a garbled text still teaches. What matters is that they
+cover words and orders that the training set does not hold. A new text begins as a training text, a span of one, two
+spliced together, or a walk through several; then words are replaced by what stands in the same context elsewhere or
+by neighbours in the teacher's embedding space, and a few are dropped, doubled or swapped.
+
+Texts are sequences of units (units.py): words, or characters where a script has no spaces.
+"""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import accumulate
+
+from tlx.runtime.errors import UsageError
+from tlx.train.neighbours import embedding_neighbours
+from tlx.train.units import Units
+
+__all__ = ["Augmenter", "Neighbours", "augment", "embedding_neighbours"]
+
+Neighbours = Mapping[str, Sequence[str]]
+"""A word (lower case where the teacher's vocabulary is) → words like it."""
+
+_SOURCES = 100_000
+"""Texts that are read at most: contexts and walks are kept in memory for each."""
+_PATIENCE = 50
+"""Texts already seen, in a row for each that was found, before the data count as exhausted."""
+
+
+def augment(
+    texts: Sequence[str],
+    *,
+    count: int,
+    seed: int,
+    gold: Sequence[Hashable] | None = None,
+    neighbours: Neighbours | None = None,
+) -> list[str]:
+    """`count` new texts, distinct, none of them among `texts`; the same for the same arguments.
+
+    `gold` (a label each) lets half of the splices stay within a label. No text is empty, or has more units than the
+    longest of `texts`. Fewer come back when the data are too small to yield `count`. Raises UsageError.
+    """
+    return Augmenter(texts, seed=seed, gold=gold, neighbours=neighbours).take(count)
+
+
+class Augmenter:
+    """A stream of new texts: each `take` goes on where the last one stopped and never repeats."""
+
+    def __init__(
+        self,
+        texts: Sequence[str],
+        *,
+        seed: int,
+        gold: Sequence[Hashable] | None = None,
+        neighbours: Neighbours | None = None,
+    ) -> None:
+        if gold is not None and len(gold) != len(texts):
+            raise UsageError(f"{len(texts)} texts but {len(gold)} labels: wanted one for each")
+        self._random = random.Random(seed)
+        self._units = Units(texts)
+        self._seen = {*texts, *(self._units.join(self._units.split(text)) for text in texts)}
+        rows = [row for row, text in enumerate(texts) if text.strip()]
+        if len(rows) > _SOURCES:
+            rows = sorted(self._random.sample(rows, _SOURCES))
+        self._texts = [self._units.split(texts[row]) for row in rows]
+        self._longest = max(map(len, self._texts), default=0)
+        self._neighbours = neighbours or {}
+        self._index()
+        self._same_label = self._by_label([gold[row] for row in rows]) if gold is not None else None
+
+    def take(self, count: int) -> list[str]:
+        """Up to `count` further texts; fewer when the data yield no more."""
+        if count < 0:
+            raise UsageError(f"{count} texts asked for: wanted 0 or more")
+        found: list[str] = []
+        patience = _PATIENCE * max(count, 20) if self._texts else 0
+        while len(found) < count and patience:
+            patience -= 1
+            text = self._units.join(self._new()[: self._longest])
+            if text and text not in self._seen:
+                self._seen.add(text)
+                found.append(text)
+        return found
+
+    def _index(self) -> None:
+        """Units by frequency, what stands between two units, and where each pair of units stands."""
+        counts = Counter(unit for text in self._texts for unit in text)
+        self._vocabulary = list(counts)
+        self._cumulative = list(accumulate(n**0.5 for n in counts.values()))
+        self._common = _most_common_third(counts)
+        between: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+        pairs: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+        for row, text in enumerate(self._texts):
+            for i, pair in enumerate(zip(text, text[1:], strict=False)):
+                pairs[pair].append((row, i + 2))
+            edged = ["", *text, ""]
+            for left, unit, right in zip(edged, text, edged[2:], strict=False):
+                between[left, right][unit] = None
+        self._pairs = dict(pairs)
+        self._between = {context: tuple(units) for context, units in between.items() if len(units) > 1}
+        self._alike: dict[str, tuple[str, ...]] = {}
+
+    def _by_label(self, gold: Sequence[Hashable]) -> list[list[int]]:
+        rows: dict[Hashable, list[int]] = defaultdict(list)
+        for row, label in enumerate(gold):
+            rows[label].append(row)
+        return [rows[label] for label in gold]
+
+    def _new(self) -> list[str]:
+        """Where a text comes from, then what is done to it. The shares were chosen once, on no data set's test."""
+        chance = self._random.random
+        start = self._below(len(self._texts))
+        draw = chance()
+        if draw < 0.40:
+            units = list(self._texts[start])
+        elif draw < 0.52:
+            units = self._span(start)
+        elif draw < 0.76:
+            units = self._cross(start)
+        else:
+            units = self._walk(start)
+        untouched = draw < 0.40
+        if self._neighbours and chance() < 0.5 and self._replace_neighbours(units):
+            untouched = False
+        if chance() < 0.3 and self._replace_in_context(units):
+            untouched = False
+        if untouched or chance() < 0.3:
+            self._edit(units)
+        return units
+
+    def _below(self, n: int) -> int:
+        return int(self._random.random() * n)
+
+    def _span(self, row: int) -> list[str]:
+        """A part of a text: at least a third of it, and one unit."""
+        text = self._texts[row]
+        size = 1 + max(len(text) // 3, self._below(len(text)))
+        start = self._below(len(text) - size + 1) if size < len(text) else 0
+        return text[start : start + size]
+
+    def _cross(self, row: int) -> list[str]:
+        """The beginning of one text and the end of another: of the same label half the time, if labels are known."""
+        first = self._texts[row]
+        if self._same_label is not None and self._random.random() < 0.5:
+            partners = self._same_label[row]
+            second = self._texts[partners[self._below(len(partners))]]
+        else:
+            second = self._texts[self._below(len(self._texts))]
+        cut, resume = 1 + self._below(len(first)), self._below(len(second))
+        return first[:cut] + second[resume:]
+
+    def _walk(self, row: int) -> list[str]:
+        """From a text's beginning, changing at pairs of units to any text that holds the same pair."""
+        text, position = self._texts[row], 2
+        walked = text[:2]
+        while position < len(text) and len(walked) < self._longest:
+            if self._random.random() < 0.4:
+                places = self._pairs[walked[-2], walked[-1]]
+                there, position = places[self._below(len(places))]
+                text = self._texts[there]
+                if position >= len(text):
+                    break
+            walked.append(text[position])
+            position += 1
+        return walked
+
+    def _replace_neighbours(self, units: list[str]) -> bool:
+        """Between one and four of the rarer units become words like them. Tells whether any did."""
+        places = [i for i, unit in enumerate(units) if unit not in self._common and self._like(unit)]
+        if not places:
+            return False
+        for _ in range(min(1 + self._below(4), len(places))):
+            i = places.pop(self._below(len(places)))
+            alike = self._like(units[i])
+            units[i] = alike[self._below(len(alike))]
+        return True
+
+    def _like(self, unit: str) -> tuple[str, ...]:
+        """The unit's neighbours, dressed as it is: its case, the punctuation around it."""
+        alike = self._alike.get(unit)
+        if alike is None:
+            alike = self._alike[unit] = self._units.dress(unit, self._neighbours)
+        return alike
+
+    def _replace_in_context(self, units: list[str]) -> bool:
+        """One or two units become others that stand between the same two units elsewhere. Tells whether any did."""
+        replaced = False
+        edged = ["", *units, ""]
+        places = [i for i in range(len(units)) if (edged[i], edged[i + 2]) in self._between]
+        for _ in range(min(1 + self._below(2), len(places))):
+            i = places.pop(self._below(len(places)))
+            choices = self._between[edged[i], edged[i + 2]]
+            units[i] = choices[self._below(len(choices))]
+            replaced = True
+        return replaced
+
+    def _edit(self, units: list[str]) -> None:
+        """One, two or three small faults: a unit gone, two neighbours swapped, a unit too many."""
+        operations: tuple[Callable[[list[str]], None], ...] = (self._delete, self._swap, self._insert)
+        for _ in range(1 + self._below(min(3, len(units)))):
+            operations[self._below(3)](units)
+
+    def _delete(self, units: list[str]) -> None:
+        if len(units) > 1:
+            del units[self._below(len(units))]
+
+    def _swap(self, units: list[str]) -> None:
+        if len(units) > 1:
+            i = self._below(len(units) - 1)
+            units[i], units[i + 1] = units[i + 1], units[i]
+
+    def _insert(self, units: list[str]) -> None:
+        """Any unit of the data, the frequent ones more often (by the square root of their counts)."""
+        drawn = self._random.random() * self._cumulative[-1]
+        unit = self._vocabulary[min(bisect(self._cumulative, drawn), len(self._vocabulary) - 1)]
+        units.insert(self._below(len(units) + 1), unit)
+
+
+def _most_common_third(counts: Counter[str]) -> frozenset[str]:
+    """The few units that make up the first third of the data: function words, in any language. None of a tiny vocabulary."""
+    if len(counts) < 100:
+        return frozenset()
+    third = sum(counts.values()) / 3
+    common, mass = set(), 0
+    for unit, count in counts.most_common():
+        mass += count
+        if mass > third:
+            break
+        common.add(unit)
+    return frozenset(common)

@@ -42,9 +42,11 @@ def run(arguments: list[str]) -> int:
         return _fail(_usage_message(error, missing), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
-    except BrokenPipeError:
-        # The reader has enough (as in `tlx predict … | head`): nothing more can be written, at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, SystemExit) as error:
+        # The reader has enough (as in `tlx predict … | head`); typer makes a quiet SystemExit of it.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing more can be written, at exit either
         return 0
     except OSError as error:
         if error.errno != errno.ENOSPC:

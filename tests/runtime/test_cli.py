@@ -1,0 +1,238 @@
+"""The commands by exit code, standard output and standard error."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tlx.runtime import load
+from tlx.runtime.program import run
+
+RUN = [sys.executable, "-c", "from tlx.runtime.program import main; main()"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Tlx(Protocol):
+    def __call__(self, *arguments: object, stdin: str | bytes = "") -> Done: ...
+
+
+@pytest.fixture
+def tlx(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Tlx:
+    """Runs `tlx` with these arguments in this process, which saves a second for each test."""
+
+    def call(*arguments: object, stdin: str | bytes = "") -> Done:
+        content = stdin.encode() if isinstance(stdin, str) else stdin
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        code = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Done(returncode=code, stdout=captured.out, stderr=captured.err)
+
+    return call
+
+
+def assert_refused(done: Done, code: int, *parts: str) -> None:
+    """One line on stderr, with these parts, and nothing on stdout."""
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("tlx: error: ")
+    for part in parts:
+        assert part in lines[0]
+
+
+@pytest.fixture
+def data(tmp_path: Path, tiny_folder: Path) -> Path:
+    """Four rows, three of them labelled with what the model answers."""
+    texts = ["play some music", "what is the weather", "turn off the lights", "cancel, my card"]
+    labels = [answer["label"] for answer in load(tiny_folder)(texts)]
+    labels[3] = next(label for label in ("card", "lights") if label != labels[3])
+    with (tmp_path / "data.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("text", "label"), *zip(texts, labels, strict=True)])
+    return tmp_path / "data.csv"
+
+
+def test_predict_answers_as_load_does(tlx: Tlx, tiny_folder: Path) -> None:
+    done = tlx("predict", tiny_folder, "play some music", "thanks", "--json")
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    expected = load(tiny_folder)(iter(["play some music", "thanks"]))
+    assert records == [{"text": t, **a} for t, a in zip(["play some music", "thanks"], expected, strict=True)]
+
+
+def test_predict_reads_lines_of_stdin_and_keeps_empty_ones(tlx: Tlx, tiny_folder: Path) -> None:
+    done = tlx("predict", tiny_folder, "--json", "--top-k", "2", stdin="play é\n\nthanks\r\n")
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [record["text"] for record in records] == ["play é", "", "thanks"]
+    assert [len(record["labels"]) for record in records] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_predict_writes_a_file_in_the_order_of_the_input(tlx: Tlx, suffix: str, tiny_folder: Path, data: Path) -> None:
+    output = data.parent / f"out{suffix}"
+    done = tlx("predict", tiny_folder, "--input", data, "--output", output)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    if suffix == ".csv":
+        with output.open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    else:
+        rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["text"] for row in rows][-1] == "cancel, my card"
+    assert set(rows[0]) == {"text", "label", "score"}
+    assert sorted(path.name for path in data.parent.iterdir()) == ["data.csv", output.name]
+
+
+def test_predict_shows_multi_label_answers_over_their_thresholds(tlx: Tlx, tiny_multi_label_folder: Path) -> None:
+    done = tlx("predict", tiny_multi_label_folder, "play some music", "--json")
+    expected = load(tiny_multi_label_folder)("play some music", top_k="threshold")
+    assert json.loads(done.stdout) == {"text": "play some music", "labels": expected}
+
+
+def test_predict_tells_truncation_on_stderr(tiny_folder: Path) -> None:
+    arguments = [*RUN, "predict", str(tiny_folder), "music " * 100]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == [
+        "tlx: warning: a text is longer than the model's 64 tokens and was truncated (said once; `truncated` counts them)",
+        "1 of 1 texts were truncated",
+    ]
+
+
+def test_eval_ends_in_the_metrics(tlx: Tlx, tiny_folder: Path, data: Path) -> None:
+    done = tlx("eval", tiny_folder, data, "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert {key: result[key] for key in ("task", "variant", "n")} == {
+        "task": "text-classification",
+        "variant": "fp32",
+        "n": 4,
+    }
+    assert result["metrics"]["accuracy"] == 0.75
+    assert "accuracy" in tlx("eval", tiny_folder, data).stdout
+
+
+def test_bench_ends_in_the_figures(tlx: Tlx, tiny_folder: Path, data: Path) -> None:
+    done = tlx("bench", tiny_folder, "--data", data, "--threads", 1, "--seconds", 0.1, "--json")
+    assert done.returncode == 0, done.stderr
+    keys = "variant threads p50_ms p99_ms texts_per_s cold_start_s size_bytes peak_rss_bytes"
+    assert set(json.loads(done.stdout)) == set(keys.split())
+
+
+def test_inspect_checks_every_file(tlx: Tlx, tiny_folder: Path, tmp_path: Path) -> None:
+    done = tlx("inspect", tiny_folder)
+    assert done.returncode == 0
+    assert "4 labels: card, lights, music, weather" in done.stdout
+    assert "3 files are what the manifest says" in done.stderr
+    damaged = shutil.copytree(tiny_folder, tmp_path / "model")
+    with (damaged / "config.json").open("a") as stream:
+        stream.write(" ")
+    done = tlx("inspect", damaged, "--json")
+    assert done.returncode == 1
+    assert len(json.loads(done.stdout)["faults"]) == 1
+    assert "config.json has" in done.stderr
+
+
+def test_doctor_tells_what_starts(tlx: Tlx) -> None:
+    found = json.loads(tlx("doctor", "--json").stdout)
+    assert found["providers"]["CPUExecutionProvider"] is None
+    assert found["machine"]["cores"] >= 1
+    assert found["packages"]["numpy"]
+    assert "CPUExecutionProvider: starts" in tlx("doctor").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "parts"),
+    [
+        (["predict", "NOWHERE", "x"], 1, ["NOWHERE does not exist"]),
+        (["predict", "FOLDER", "x", "--variant", "int8"], 2, ["has no variant 'int8'"]),
+        (["predict", "FOLDER", "x", "--top-k", "0"], 2, ["--top-k is '0': wanted"]),
+        (["predict", "FOLDER", "x", "--threads", "0"], 2, ["--threads", "tlx predict --help"]),
+        (["predict", "FOLDER", "x", "--device", "tpu"], 2, ["unknown device 'tpu'"]),
+        (["predict", "FOLDER", "--input", "none.csv"], 1, ["none.csv does not exist"]),
+        (["predict", "FOLDER", "--input", "a.csv", "x"], 2, ["both TEXT and --input"]),
+        (["predict", "FOLDER", "x", "--output", "out.xml"], 2, ["--output out.xml ends in .xml"]),
+        (["predict", "FOLDER", "x", "--output", "no/out.csv"], 2, ["the folder no does not exist"]),
+        (["predict", "FOLDER", "x", "--colour"], 2, ["--colour", "tlx predict --help"]),
+        (["eval", "FOLDER"], 2, ["Missing argument", "tlx eval --help"]),
+        (["eval", "FOLDER", "none.csv"], 1, ["none.csv does not exist"]),
+        (["inspect", "NOWHERE"], 1, ["NOWHERE does not exist"]),
+        (["dance"], 2, ["No such command 'dance'"]),
+    ],
+)
+def test_wrong_use_is_one_line_and_an_exit_code(
+    tlx: Tlx, arguments: list[str], code: int, parts: list[str], tiny_folder: Path
+) -> None:
+    done = tlx(*(str(tiny_folder) if item == "FOLDER" else item for item in arguments))
+    assert_refused(done, code, *parts)
+
+
+def test_stdin_that_is_not_utf8_is_refused(tlx: Tlx, tiny_folder: Path) -> None:
+    done = tlx("predict", tiny_folder, stdin=b"play\nb\xff\n")
+    assert_refused(done, 1, "standard input is not UTF-8")
+
+
+def test_a_failed_predict_leaves_no_output(tlx: Tlx, tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n{"text": null}\n')
+    done = tlx("predict", tiny_folder, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.csv")
+    assert_refused(done, 1, "in.jsonl line 2: column 'text' has no text")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_is_one_line(tiny_folder: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*RUN, "predict", str(tiny_folder), "play"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("tlx: error: the disk is full")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_has_enough_is_no_error(tiny_folder: Path) -> None:
+    lines = "play some music\n" * 20_000
+    with subprocess.Popen(
+        [*RUN, "predict", str(tiny_folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(lines[: 16 * 4000].encode())
+        process.stdin.flush()
+        process.stdout.readline()
+        process.stdout.close()
+        try:
+            process.stdin.write(lines[16 * 4000 :].encode())
+            process.stdin.close()
+        except BrokenPipeError:
+            pass
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
+
+
+@pytest.mark.parametrize("command", ["predict", "eval", "bench", "inspect", "doctor"])
+def test_every_command_has_help_with_an_example(tlx: Tlx, command: str) -> None:
+    done = tlx(command, "--help")
+    assert done.returncode == 0
+    assert f"Example: tlx {command}" in done.stdout
+
+
+def test_version_is_printed(tlx: Tlx) -> None:
+    done = tlx("--version")
+    assert done.returncode == 0
+    assert done.stdout.startswith("tlx ")

@@ -1,0 +1,69 @@
+"""What the runtime loads, and what it hands out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import tlx.runtime
+
+HEAVY = [
+    "torch",
+    "transformers",
+    "optimum",
+    "typer",
+    "click",
+    "rich",
+    "pandas",
+    "sklearn",
+    "scipy",
+    "onnx",
+    "datasets",
+    "pyarrow",
+    "matplotlib",
+    "huggingface_hub",
+    "tlx.train",
+    "tlx.export",
+]
+SCRIPT = """
+import sys
+from tlx.runtime import load
+classify = load(sys.argv[1], threads=2)
+classify("play some music", top_k=2)
+classify(["play some music", "thanks"] * 1000)
+print(*sorted(sys.modules))
+"""
+
+
+def test_importing_and_predicting_load_nothing_heavy(tiny_folder: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(tiny_folder)], capture_output=True, text=True, check=True
+    )
+    loaded = result.stdout.split()
+    assert {"tlx.runtime.predictor", "numpy", "onnxruntime", "tokenizers"} <= set(loaded)
+    assert [name for name in loaded if name in HEAVY or name.startswith(("torch.", "transformers."))] == []
+
+
+def test_help_loads_no_numbers() -> None:
+    script = "import sys; from tlx.runtime.program import run; run(['--help']); sys.exit('numpy' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+
+
+def test_the_names_handed_out_are_sorted_and_there() -> None:
+    assert tlx.runtime.__all__ == [
+        "DataError",
+        "DeviceError",
+        "FolderError",
+        "IntegrityError",
+        "MissingExtraError",
+        "Predictor",
+        "TlxError",
+        "TruncationWarning",
+        "UsageError",
+        "load",
+    ]
+    assert tlx.runtime.__all__ == sorted(tlx.runtime.__all__)
+    for name in tlx.runtime.__all__:
+        assert getattr(tlx.runtime, name).__name__ == name
+    assert not hasattr(tlx.runtime, "nothing")

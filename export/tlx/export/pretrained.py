@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from tlx.export.quiet import quiet
 from tlx.runtime.errors import ExportError, FolderError, UsageError
 from tlx.runtime.folder import MANIFEST, Folder, Manifest, Variant, file_record, open_folder
 
-__all__ = ["LoadedModel", "load_model", "open_source", "register_architectures"]
+__all__ = ["LoadedModel", "load_model", "open_source", "register_architectures", "tokenizer_file"]
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
@@ -48,7 +48,10 @@ def open_source(path: Path) -> Folder:
     else:
         folder = Folder(path=path, manifest=_manifest_of_checkpoint(path))
     _check_weights(folder)
-    return folder
+    if "torch" in folder.manifest.variants:
+        return folder
+    torch = Variant(name="torch", file=file_record(path, WEIGHTS))
+    return replace(folder, manifest=replace(folder.manifest, variants={"torch": torch, **folder.manifest.variants}))
 
 
 def load_model(folder: Folder) -> LoadedModel:
@@ -119,14 +122,11 @@ def _manifest_of_checkpoint(path: Path) -> Manifest:
             f"{path} is a {names[0] if names else 'model of no named architecture'}: tlx exports trained "
             f"{', '.join(ARCHITECTURES)} models; train one with `tlx train --base {path}`"
         )
-    if not (path / WEIGHTS).is_file():
-        return Manifest(task=task, labels=(), max_tokens=0)  # refused by the caller, who says why
     return Manifest(
         task=task,
         labels=tuple(labels[index] for index in sorted(labels)) or ("LABEL_0", "LABEL_1"),
         max_tokens=_token_limit(path, config),
         settings={"multi_label": config.get("problem_type") == "multi_label_classification"},
-        variants={"torch": Variant(name="torch", file=file_record(path, WEIGHTS))},
         lineage={"base": config.get("_name_or_path") or path.name},
     )
 

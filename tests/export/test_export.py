@@ -1,0 +1,266 @@
+"""A folder goes in, verified variants come out, and nothing is left when they do not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from tlx.export.config import ExportConfig
+from tlx.export.export import export
+from tlx.export.graph import count_nodes
+from tlx.runtime import DataError, FolderError, TlxError, UsageError, load
+from tlx.runtime.errors import ExportError
+from tlx.runtime.folder import open_folder
+
+QUICK = ExportConfig(seconds=0)
+TEXTS = ["play some music", "", "thanks", "please cancel my card in paris tomorrow at seven", "请 😀"]
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert", "tlx-convolution"])
+def test_each_family_answers_as_torch_does_through_the_whole_path(
+    family: str, checkpoint: Any, answered_data: Any, oracle: Any
+) -> None:
+    folder = checkpoint(family)
+    config = replace(QUICK, precisions=("int8",), data=answered_data(folder), max_drop=0.3)
+    result = export(folder, config=config)
+    np.testing.assert_allclose(load(folder, "fp32", "cpu").logits(TEXTS), oracle(folder, TEXTS), atol=1e-4)
+    int8 = load(folder, "int8", "cpu")
+    assert int8.logits(TEXTS).shape == (5, 4)
+    variants = result.folder.manifest.variants
+    assert list(variants) == ["torch", "fp32", "int8"]
+    assert variants["torch"].metrics["accuracy"] == variants["fp32"].metrics["accuracy"] == 1.0
+    assert variants["fp32"].report["flip_rate"] == 0.0
+    assert open_folder(folder).manifest == result.folder.manifest
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+def test_attention_is_one_node_a_layer(family: str, checkpoint: Any) -> None:
+    folder = checkpoint(family)
+    export(folder, config=QUICK)
+    assert count_nodes(onnx.load(folder / "onnx" / "model.onnx"))["Attention"] == 2
+
+
+def test_a_student_is_left_unfused_and_the_report_says_so(checkpoint: Any) -> None:
+    folder = checkpoint("tlx-convolution")
+    report = export(folder, config=QUICK).folder.manifest.variants["fp32"].report
+    assert report["graph"] == "plain"
+    assert report["note"] == "not fused: tlx-convolution has no attention"
+
+
+def test_a_multi_label_checkpoint_stays_multi_label(checkpoint: Any, answered_data: Any, oracle: Any) -> None:
+    folder = checkpoint(multi_label=True)
+    data = answered_data(folder, multi_label=True)
+    result = export(folder, config=replace(QUICK, precisions=("int8",), data=data, max_drop=0.3))
+    assert result.folder.manifest.settings == {"multi_label": True}
+    assert result.folder.manifest.variants["fp32"].metrics["micro_f1"] == 1.0
+    np.testing.assert_allclose(load(folder, "fp32", "cpu").logits(TEXTS), oracle(folder, TEXTS), atol=1e-4)
+
+
+def test_optimum_and_transformers_pipeline_run_the_folder(checkpoint: Any, oracle: Any) -> None:
+    from optimum.onnxruntime import ORTModelForSequenceClassification
+    from transformers import AutoTokenizer
+
+    folder = checkpoint()
+    export(folder, config=replace(QUICK, precisions=("int8",)))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    for file_name, tolerance in (("model.onnx", 1e-4), ("model_quantized.onnx", 1.0)):
+        model = ORTModelForSequenceClassification.from_pretrained(folder, subfolder="onnx", file_name=file_name)
+        logits = model(**tokenizer(TEXTS[0], return_tensors="pt")).logits.numpy()
+        np.testing.assert_allclose(logits, oracle(folder, TEXTS[:1]), atol=tolerance)
+
+
+def test_names_and_axes_are_those_of_optimum(checkpoint: Any) -> None:
+    folder = checkpoint()
+    export(folder, config=replace(QUICK, precisions=("int8",)))
+    for name in ("model.onnx", "model_quantized.onnx"):
+        graph = onnx.load(folder / "onnx" / name).graph
+        assert [item.name for item in graph.input] == ["input_ids", "attention_mask", "token_type_ids"]
+        axes = [dim.dim_param for dim in graph.input[0].type.tensor_type.shape.dim]
+        assert axes == ["batch_size", "sequence_length"]
+        assert [item.name for item in graph.output] == ["logits"]
+
+
+@pytest.mark.parametrize(
+    ("precision", "file"), [("fp16", "model_fp16.onnx"), ("int4", "model_q4.onnx"), ("int8", "model_quantized.onnx")]
+)
+def test_other_precisions_are_made_and_verified(
+    precision: Any, file: str, checkpoint: Any, answered_data: Any
+) -> None:
+    folder = checkpoint()
+    config = replace(QUICK, precisions=(precision,), calibration="static", data=answered_data(folder), max_drop=1.0)
+    export(folder, config=config)
+    fp32, made = (folder / "onnx" / name for name in ("model.onnx", file))
+    assert made.stat().st_size < fp32.stat().st_size
+    variant = open_folder(folder).manifest.variants[precision]
+    assert sum(variant.report["nodes"].values()) > 10
+    reference = load(folder, "fp32", "cpu").logits(TEXTS)
+    assert np.abs(load(folder, precision, "cpu").logits(TEXTS) - reference).mean() < 0.5
+
+
+def test_variants_made_before_are_kept(checkpoint: Any) -> None:
+    folder = checkpoint()
+    export(folder, config=replace(QUICK, precisions=("int8",)))
+    manifest = export(folder, config=replace(QUICK, precisions=("fp16",))).folder.manifest
+    assert set(manifest.variants) == {"torch", "fp32", "int8", "fp16"}
+    assert manifest.default == {"cpu": "int8", "cuda": "fp16"}
+    load(folder, "int8", "cpu")("thanks")
+
+
+def test_golden_texts_replay_through_the_runtime(checkpoint: Any) -> None:
+    folder = checkpoint()
+    export(folder, config=QUICK)
+    golden = json.loads((folder / "golden.json").read_text())
+    assert len(golden["texts"]) == len(golden["input_ids"]) == 32
+    with pytest.warns(UserWarning, match="truncated"):
+        logits = load(folder, "fp32", "cpu").logits(golden["texts"])
+    np.testing.assert_allclose(logits, golden["logits"], atol=1e-4)
+
+
+def test_speed_is_measured_and_decides_the_default(checkpoint: Any) -> None:
+    folder = checkpoint()
+    manifest = export(folder, config=ExportConfig(precisions=("int8",), seconds=0.05)).folder.manifest
+    reports = {name: variant.report for name, variant in manifest.variants.items()}
+    assert all(report["p50_ms"] > 0 and report["texts_per_s"] > 0 for report in reports.values())
+    slower = reports["int8"]["p50_ms"] > 1.02 * reports["fp32"]["p50_ms"]
+    assert manifest.default["cpu"] == ("fp32" if slower else "int8")
+    assert set(reports["int8"]["graphs_compared"]) == {"fused", "plain"}
+
+
+def test_out_writes_a_copy_and_leaves_the_folder(checkpoint: Any, contents: Any, tmp_path: Path) -> None:
+    folder = checkpoint()
+    before = contents(folder)
+    export(folder, config=replace(QUICK, out=tmp_path / "copy"))
+    assert contents(folder) == before
+    load(tmp_path / "copy", "fp32", "cpu")("thanks")
+    with pytest.raises(UsageError, match="exists"):
+        export(folder, config=replace(QUICK, out=tmp_path / "copy"))
+
+
+def test_a_variant_over_the_budget_leaves_the_folder_as_it_was(
+    checkpoint: Any, answered_data: Any, contents: Any
+) -> None:
+    folder = checkpoint()
+    data = answered_data(folder, count=400)
+    before = contents(folder)
+    config = replace(QUICK, precisions=("int4",), data=data, max_drop=0.0)
+    with pytest.raises(ExportError, match=r"int4 loses 0\.\d+ accuracy \(torch 1\.0000.*--max-drop 0"):
+        export(folder, config=config)
+    assert contents(folder) == before
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["data.csv", "model"]
+
+
+def test_an_interrupted_export_leaves_the_folder_as_it_was(checkpoint: Any, contents: Any) -> None:
+    folder = checkpoint()
+    before = contents(folder)
+
+    def stop(step: str) -> None:
+        if step == "measuring":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(folder, config=replace(QUICK, precisions=("int8",)), say=stop)
+    assert contents(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def truncate_weights(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+
+
+def remove_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def remove_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def change_architecture(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["BertModel"]}))
+
+
+def remove_head(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    save_file({k: v for k, v in tensors.items() if "classifier" not in k}, folder / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncate_weights, "does not load as a text-classification model"),
+        (remove_weights, "holds no model.safetensors"),
+        (remove_config, "neither tlx.json nor config.json"),
+        (change_architecture, "is a BertModel: tlx exports trained text-classification models"),
+        (remove_head, "is not trained for text-classification"),
+    ],
+)
+def test_a_folder_without_a_whole_model_is_refused_in_one_line(
+    damage: Callable[[Path], None], message: str, checkpoint: Any
+) -> None:
+    folder = checkpoint()
+    damage(folder)
+    with pytest.raises(FolderError, match=message) as caught:
+        export(folder, config=QUICK)
+    assert "\n" not in str(caught.value)
+    assert not (folder / "onnx").exists()
+
+
+def test_weights_that_are_not_the_manifests_are_refused(checkpoint: Any) -> None:
+    folder = checkpoint()
+    export(folder, config=QUICK)
+    truncate_weights(folder)
+    with pytest.raises(FolderError, match="is not the file that tlx.json names"):
+        export(folder, config=QUICK)
+
+
+def test_a_label_that_the_model_does_not_know_is_refused(checkpoint: Any, tmp_path: Path) -> None:
+    data = tmp_path / "data.csv"
+    data.write_text("text,label\nplay some music,music\nhello,greeting\n")
+    with pytest.raises(DataError, match="label 'greeting' .* which the model does not know"):
+        export(checkpoint(), config=replace(QUICK, data=data))
+
+
+def test_missing_data_is_refused_before_any_work(checkpoint: Any, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.csv does not exist"):
+        export(checkpoint(), config=replace(QUICK, data=tmp_path / "none.csv"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"precisions": ("int2",)}, "precision 'int2': choose of int8, int4, fp16"),
+        ({"max_drop": 2.0}, "max_drop 2.0: wanted a share from 0 to 1"),
+        ({"calibration": "static", "precisions": ("int8",)}, "calibration 'static' needs texts: give --data"),
+    ],
+)
+def test_wrong_settings_are_named(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ExportConfig(**wrong)
+
+
+def test_the_torch_engine_gives_the_torch_variant(checkpoint: Any, oracle: Any) -> None:
+    from tlx.export.torch_engine import open_torch
+
+    folder = checkpoint()
+    export(folder, config=QUICK)
+    engine = open_torch(open_folder(folder), "cpu")
+    np.testing.assert_allclose(engine.logits(TEXTS), oracle(folder, TEXTS), atol=1e-5)
+    assert (engine.variant, engine.task.name) == ("torch", "text-classification")
+    assert engine("thanks")[0]["label"] in folder_labels(folder)
+    with pytest.raises(TlxError, match="sees no CUDA device"):
+        open_torch(open_folder(folder), "cuda")
+
+
+def folder_labels(folder: Path) -> tuple[str, ...]:
+    return open_folder(folder).manifest.labels

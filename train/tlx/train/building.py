@@ -1,0 +1,149 @@
+"""From a recipe to the model that will be trained: a base with a fresh head, a teacher's own layers, or a small student."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from tlx.runtime.errors import UsageError
+from tlx.train.pretrained import load_config, load_pretrained, load_tokenizer
+from tlx.train.recipe import ModelSection
+from tlx.train.students import build_student
+from tlx.train.students.cut import cut_layers, evenly_spaced
+from tlx.train.students.embeddings import init_embeddings
+from tlx.train.students.narrow import narrow
+from tlx.train.tasks.task import TrainTask
+from tlx.train.teachers import Teacher
+from tlx.train.vocabulary import count_tokens, extend_tokenizer, prune_tokenizer
+
+__all__ = ["SMALL_VOCABULARY", "Student", "build"]
+
+SMALL_VOCABULARY = 12_000
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """The model to train. `fresh` names parameters without pretrained weights; `kept` are the teacher's layers it was cut to."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    fresh: frozenset[str] = frozenset()
+    kept: tuple[int, ...] | None = None
+    new_tokens: int = 0
+
+
+def build(
+    section: ModelSection, task: TrainTask, teachers: Sequence[Teacher], texts: Sequence[str], dropout: float | None
+) -> Student:
+    """The student of the recipe. `texts` (training and transfer texts) decide which tokens a pruned vocabulary keeps.
+
+    Raises UsageError when neither base nor teacher is given, or a size does not fit.
+    """
+    changes = task.config_changes() | _dropout(section, teachers, dropout)
+    if section.student != "transformer":
+        return _small(section, task, teachers, texts, dropout)
+    if section.base is None and not teachers:
+        raise UsageError("there is nothing to start from: pass --base (a pretrained model) or --teacher")
+    if section.base is not None:
+        model, missing = load_pretrained(section.base, task.auto_class, changes, random_weights=section.random_weights)
+        tokenizer, fresh = load_tokenizer(section.base), frozenset(missing)
+        tokenizer, new_tokens = extend_tokenizer(tokenizer, texts)
+        if new_tokens:
+            _append_rows(model, new_tokens)
+    else:
+        model, _ = load_pretrained(teachers[0].source, task.auto_class, changes, random_weights=section.random_weights)
+        tokenizer, fresh, new_tokens = teachers[0].tokenizer, frozenset(), 0
+    kept = None
+    if section.layers is not None:
+        total = model.config.num_hidden_layers
+        if section.layers > total:
+            raise UsageError(
+                f"--layers {section.layers}: {section.base or teachers[0].source} has {total}; choose at most that"
+            )
+        kept = evenly_spaced(section.layers, total)
+        model = cut_layers(model, kept)
+    if section.hidden is not None and section.hidden != model.config.hidden_size:
+        model = narrow(model, section.hidden)
+    if section.vocabulary is not None and section.vocabulary < len(tokenizer):
+        tokenizer, rows = prune_tokenizer(tokenizer, count_tokens(tokenizer, texts), section.vocabulary)
+        _keep_rows(model, rows, tokenizer)
+    from_teacher = section.base is None or bool(teachers and section.base == teachers[0].source)
+    return Student(
+        model=model, tokenizer=tokenizer, fresh=fresh, kept=kept if from_teacher else None, new_tokens=new_tokens
+    )
+
+
+def _small(
+    section: ModelSection, task: TrainTask, teachers: Sequence[Teacher], texts: Sequence[str], dropout: float | None
+) -> Student:
+    if task.name != "text-classification":
+        raise UsageError(
+            f"--student {section.student} is for text-classification, not {task.name}: use --student transformer"
+        )
+    if section.layers is not None:
+        raise UsageError(f"--layers is for transformer students: --student {section.student} has --hidden")
+    if teachers:
+        tokenizer, model = teachers[0].tokenizer, teachers[0].model
+    elif section.base is not None:
+        tokenizer = load_tokenizer(section.base)
+        model, _ = load_pretrained(section.base, task.auto_class, task.config_changes())
+        tokenizer, added = extend_tokenizer(tokenizer, texts)
+        if added:
+            _append_rows(model, added)
+    else:
+        raise UsageError(f"--student {section.student} needs a vocabulary: pass --teacher (or --base)")
+    size = section.vocabulary or SMALL_VOCABULARY
+    tokenizer, rows = prune_tokenizer(tokenizer, count_tokens(tokenizer, texts), size)
+    student = build_student(
+        section.student,
+        vocab_size=len(rows),
+        num_labels=len(task.labels),
+        pad_token_id=tokenizer.pad_token_id or 0,
+        hidden_size=section.hidden,
+        dropout=dropout,
+    )
+    for name, value in task.config_changes().items():
+        setattr(student.config, name, value)
+    if not section.random_weights:
+        init_embeddings(student, model.get_input_embeddings().weight.detach().cpu()[torch.from_numpy(rows)])
+    return Student(model=student, tokenizer=tokenizer)
+
+
+def _dropout(section: ModelSection, teachers: Sequence[Teacher], dropout: float | None) -> dict[str, float]:
+    """Whatever the family calls its dropouts, set to one value; nothing when the recipe leaves it."""
+    source = section.base or (teachers[0].source if teachers else None)
+    if dropout is None or source is None or section.student != "transformer":
+        return {}
+    config = load_config(source).to_dict()
+    return {name: dropout for name, value in config.items() if "dropout" in name and isinstance(value, float)}
+
+
+def _append_rows(model: PreTrainedModel, count: int) -> None:
+    """New embedding rows behind the old: their mean, with a little noise that tells them apart."""
+    old = model.get_input_embeddings().weight.detach()
+    fresh = old.mean(0, keepdim=True) + torch.randn(count, old.shape[1]) * old.std() * 0.5
+    _set_rows(model, torch.cat([old, fresh]))
+
+
+def _keep_rows(model: PreTrainedModel, rows: Ints, tokenizer: PreTrainedTokenizerFast) -> None:
+    _set_rows(model, model.get_input_embeddings().weight.detach()[torch.from_numpy(rows)])
+    model.config.pad_token_id = tokenizer.pad_token_id
+    for name in ("bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id"):
+        if getattr(model.config, name, None) is not None:
+            setattr(model.config, name, getattr(tokenizer, name, None))
+
+
+def _set_rows(model: PreTrainedModel, weight: torch.Tensor) -> None:
+    if model.get_output_embeddings() is not None:
+        raise UsageError(f"{type(model).__name__} has tied output embeddings: leave model.vocabulary out")
+    padding = model.get_input_embeddings().padding_idx
+    rows, width = weight.shape
+    model.set_input_embeddings(nn.Embedding(rows, width, padding_idx=padding, _weight=weight.clone()))
+    model.config.vocab_size = rows

@@ -1,0 +1,101 @@
+"""Checkpoints that survive kill -9: all of the loop's state, in safetensors and JSON, replaced in one rename."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from tlx.runtime.errors import TrainingError
+
+__all__ = ["Progress", "load_checkpoint", "save_checkpoint", "save_state"]
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """Where the loop is. `batch` counts the batches of `epoch` that are done; `losses` are (step, mean loss) pairs."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+    since_best: int = 0
+    best: float | None = None
+    best_epoch: float = 0.0
+    stopped: bool = False
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    evaluations: list[dict[str, float]] = field(default_factory=list)
+
+
+def save_checkpoint(folder: Path, modules: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """`folder` holds this state; a crash on the way leaves the one before."""
+    fresh, old = folder.with_name(folder.name + "-new"), folder.with_name(folder.name + "-old")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    save_state(fresh / "model.safetensors", modules.state_dict())
+    tensors = {
+        f"{index}.{name}": value.contiguous()
+        for index, state in optimizer.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+    save_file(tensors, fresh / "optimizer.safetensors")
+    generators = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        generators |= {f"cuda{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+    save_file(generators, fresh / "generators.safetensors")
+    (fresh / "progress.json").write_text(json.dumps(asdict(progress)))
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(fresh, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_checkpoint(folder: Path, modules: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
+    """Puts the saved state back, and says where the loop was; None when there is no checkpoint.
+
+    Raises TrainingError when the checkpoint is of another model.
+    """
+    old = folder.with_name(folder.name + "-old")
+    if not folder.exists() and old.exists():  # killed between the two renames
+        os.replace(old, folder)
+    if not folder.exists():
+        return None
+    try:
+        modules.load_state_dict(load_file(folder / "model.safetensors"))
+        saved = load_file(folder / "optimizer.safetensors")
+        state: dict[int, dict[str, Any]] = {}
+        for key, value in saved.items():
+            index, _, name = key.partition(".")
+            state.setdefault(int(index), {})[name] = value
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        generators = load_file(folder / "generators.safetensors")
+        torch.set_rng_state(generators["cpu"])
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state_all([v for k, v in sorted(generators.items()) if k.startswith("cuda")])
+        values = json.loads((folder / "progress.json").read_text())
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(
+            f"{folder} is not a checkpoint of this run ({reason}): start again without --resume"
+        ) from error
+    return Progress(**{**values, "losses": [tuple(pair) for pair in values["losses"]]})
+
+
+def save_state(path: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """A state dict as safetensors, shared tensors written out, replaced in one rename."""
+    temporary = path.with_name(path.name + ".new")
+    save_file({name: value.detach().cpu().contiguous().clone() for name, value in state.items()}, temporary)
+    os.replace(temporary, path)

@@ -1,0 +1,111 @@
+"""The command `tlx train`. Heavy imports wait until it runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tlx.runtime.errors import UsageError
+
+__all__ = ["register"]
+
+EPILOG = (
+    "Examples:  tlx train data/train.csv --validation data/val.csv --base models/tlx-mini-en --out models/intent   |   "
+    "tlx train data/train.csv --teacher models/intent --student convolution --out models/intent-small   |   "
+    "tlx train --resume --out models/intent"
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `train` and `demo` to the program."""
+    app.command("train", epilog=EPILOG)(train_command)
+    app.command("demo", epilog="Example:  tlx demo --out models/demo")(demo_command)
+
+
+def train_command(
+    data: Annotated[
+        str | None, typer.Argument(help="CSV, TSV, JSONL, Parquet, or a Hugging Face data set name.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The model folder to make.")] = None,
+    validation: Annotated[
+        str | None, typer.Option(help="Rows to choose by; left out: a stratified tenth of DATA.")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="The pretrained model to start from.")] = None,
+    teacher: Annotated[list[str] | None, typer.Option(help="A trained model to learn from (repeatable).")] = None,
+    student: Annotated[str | None, typer.Option(help="transformer, convolution, gru or bag.")] = None,
+    layers: Annotated[int | None, typer.Option(help="Layers that a transformer student keeps.")] = None,
+    hidden: Annotated[int | None, typer.Option(help="Width of the student.")] = None,
+    vocabulary: Annotated[int | None, typer.Option(help="Tokens that the student keeps.")] = None,
+    unlabelled: Annotated[
+        list[str] | None, typer.Option(help="More texts for the teacher to label (repeatable).")
+    ] = None,
+    augment: Annotated[int | None, typer.Option(help="Texts to make for the teacher to label.")] = None,
+    task: Annotated[str | None, typer.Option(help="A Hugging Face task name.")] = None,
+    text: Annotated[str | None, typer.Option(help="The text column.")] = None,
+    label: Annotated[str | None, typer.Option(help="The label column.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="A TOML file, or the name of a shipped recipe.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="section.key=value of the recipe (repeatable).")
+    ] = None,
+    list_recipes: Annotated[bool, typer.Option("--list-recipes", help="List the shipped recipes and stop.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder if it exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+) -> None:
+    """Fine-tune a pretrained model on labelled text, or distil a trained one into a small student."""
+    from tlx.train.recipe import Recipe, read_recipe, recipe_from, shipped_recipes
+
+    if list_recipes:
+        recipes = shipped_recipes()
+        print(json.dumps(recipes) if as_json else "\n".join(f"{name:<14}{what}" for name, what in recipes.items()))
+        return
+    if out is None:
+        raise UsageError("--out is missing: name the folder to make, e.g. --out models/mine")
+    flags: dict[str, dict[str, Any]] = {
+        "data": {"train": data, "validation": validation, "unlabelled": unlabelled, "text": text, "label": label},
+        "model": {
+            "task": task,
+            "base": base,
+            "teachers": teacher,
+            "student": student,
+            "layers": layers,
+            "hidden": hidden,
+            "vocabulary": vocabulary,
+        },
+        "train": {"epochs": epochs, "learning_rate": learning_rate, "seed": seed},
+        "augment": {"count": augment},
+    }
+    given = {name: {k: v for k, v in values.items() if v is not None and v != []} for name, values in flags.items()}
+    resolved = read_recipe(recipe) if recipe is not None else Recipe()
+    resolved = recipe_from({}, source="command line", settings=set_ or [], base=resolved)
+    resolved = recipe_from(given, source="command line", base=resolved)
+
+    from tlx.train.console import Console
+    from tlx.train.train import train
+
+    result = train(resolved, out, overwrite=overwrite, resume=resume, console=Console(quiet=quiet))
+    figures = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
+    if as_json:
+        document = {**vars(result), "folder": str(result.folder)}
+        print(json.dumps(document))
+        return
+    print(f"{result.folder}: {figures} on validation ({result.steps} steps, {result.seconds:.0f} s)")
+    print(f"next: tlx export {result.folder} --quantize --data {validation or 'validation.csv'}", file=sys.stderr)
+
+
+def demo_command(
+    out: Annotated[Path, typer.Option(help="Where the demo's models go.")] = Path("models/demo"),
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """The whole path on shipped data, offline: fine-tune, distil, export, quantize, verify, predict."""
+    from tlx.train.demo.demo import run_demo
+
+    run_demo(out, as_json=as_json)

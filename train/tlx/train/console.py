@@ -1,0 +1,48 @@
+"""How a long piece of work tells where it is: stages with a bar on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+__all__ = ["Advance", "Console"]
+
+Advance = Callable[[int, str], None]
+"""Called with how much more is done, and a note to show behind the bar."""
+
+
+class Console:
+    """Bars on stderr when it is a terminal, else one line a stage; nothing at all when `quiet`."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+
+    def say(self, text: str) -> None:
+        """One line on stderr."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def stage(self, name: str, total: int) -> Iterator[Advance]:
+        """A named piece of work of `total` units."""
+        if self.quiet:
+            yield lambda amount, note: None
+            return
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        screen = RichConsole(stderr=True)
+        if not screen.is_terminal:
+            last = [""]
+
+            def remember(amount: int, note: str) -> None:
+                last[0] = note
+
+            yield remember
+            print(f"{name}: done {last[0]}".rstrip(), file=sys.stderr, flush=True)
+            return
+        columns = (TextColumn("{task.description:<12}"), BarColumn(30), TextColumn("{task.percentage:>3.0f} %"))
+        with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=screen) as bars:
+            bar = bars.add_task(name, total=max(total, 1), note="")
+            yield lambda amount, note: bars.update(bar, advance=amount, note=note)

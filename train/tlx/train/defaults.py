@@ -1,0 +1,66 @@
+"""What a recipe leaves open, chosen from the data and the model. One place, so that the choices can be read and argued with."""
+
+from __future__ import annotations
+
+import platform
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tlx.train.recipe import Recipe
+
+__all__ = ["augment_count", "bf16_pays", "max_tokens_for", "resolve_training"]
+
+
+def augment_count(recipe: Recipe, labelled: int) -> int:
+    """Transfer texts to make when the recipe does not say."""
+    if recipe.augment.count is not None:
+        return recipe.augment.count
+    if not recipe.model.teachers or recipe.model.task == "feature-extraction":
+        return 0
+    if recipe.model.student == "transformer":
+        return min(4 * labelled, 60_000)
+    return min(max(16 * labelled, 20_000), 240_000)
+
+
+def max_tokens_for(recipe: Recipe, lengths: NDArray[np.int64], limit: int) -> int:
+    """What 99.9 % of the training texts need, rounded up to 16, at least 64, within what the model can take."""
+    if recipe.model.max_tokens is not None:
+        return min(recipe.model.max_tokens, limit)
+    needed = int(np.quantile(lengths, 0.999)) if len(lengths) else 64
+    return int(min(max(-(-needed // 16) * 16, 64), limit))
+
+
+def resolve_training(recipe: Recipe, rows: int, hidden_size: int, device: torch.device) -> Recipe:
+    """The recipe with epochs, rate and precision filled in. `rows` is the number of training rows, augmented ones included.
+
+    Rates follow the width: a narrow model needs larger steps. Epochs follow the data, so that few rows are seen
+    often enough and many rows not longer than they need.
+    """
+    settings, model = recipe.train, recipe.model
+    small, distils = model.student != "transformer", bool(model.teachers)
+    rate, epochs = settings.learning_rate, settings.epochs
+    if rate is None:
+        if small:
+            rate = 2e-3
+        elif distils or model.random_weights:
+            rate = 3e-4 * min(384 / hidden_size, 2.0)
+        else:
+            rate = 1e-4 * min(384 / hidden_size, 2.0)
+    if epochs is None:
+        seen = 1_500_000 if small and distils else 400_000 if distils else 90_000
+        epochs = float(min(max(round(seen / max(rows, 1)), 4), 30))
+    precision = settings.precision
+    if precision == "auto":
+        precision = "bf16" if not small and bf16_pays(device) else "fp32"
+    return recipe.updated("train", learning_rate=rate, epochs=epochs, precision=precision)
+
+
+def bf16_pays(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 rather than emulating it."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu" and platform.machine() in ("x86_64", "AMD64"):
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return False

@@ -1,0 +1,239 @@
+"""The one training loop, over Accelerate. Every technique is a term, a choice of what is trained, or a loop around it."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import nn
+from transformers import PreTrainedModel
+
+from tlx.runtime.errors import TrainingError
+from tlx.runtime.examples import Examples
+from tlx.train.batches import Rows, plan_batches, sorted_batches
+from tlx.train.checkpoint import Progress, load_checkpoint, save_checkpoint, save_state
+from tlx.train.objective import Objective
+from tlx.train.recipe import TrainSection
+from tlx.train.tasks.task import TrainTask
+
+__all__ = ["Fit", "Report", "fit", "predict_rows"]
+
+Report = Callable[[Progress, int], None]
+"""Called after every step with where the loop is and the number of steps in all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """What one run trains: the model, its objective, its rows, and what it is judged by."""
+
+    model: PreTrainedModel
+    objective: Objective
+    train: Rows
+    validation: Rows
+    validation_examples: Examples
+    settings: TrainSection
+    """With epochs, learning_rate and precision resolved."""
+    fresh: frozenset[str]
+    """Names of parameters that start from nothing: they learn `head_rate_factor` times faster."""
+    folder: Path
+    """Checkpoints and the best weights lie here."""
+
+
+def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> Progress:
+    """Trains until the last epoch or until nothing gets better; the model then holds the best weights it had.
+
+    The learning rate rises over the first `warmup_share` of the steps and falls to zero as a cosine. A run that was
+    killed and resumed goes through the same batches with the same random numbers as one that was not.
+    Ctrl-C and SIGTERM write a checkpoint first.
+    """
+    settings = run.settings
+    epochs, rate = float(settings.epochs or 1), float(settings.learning_rate or 1e-4)
+    parts: dict[str, nn.Module] = {"model": run.model}
+    if run.objective.states is not None:
+        parts["states"] = run.objective.states
+    modules = nn.ModuleDict(parts)
+    modules.to(accelerator.device)
+    optimizer = torch.optim.AdamW(_groups(modules, run.fresh, settings), lr=rate, fused=True)
+    base_rates = [group["lr"] * group["factor"] for group in optimizer.param_groups]
+    checkpoint = run.folder / "checkpoint"
+    torch.manual_seed(settings.seed)
+    progress = (load_checkpoint(checkpoint, modules, optimizer) if resume else None) or Progress()
+    forward, optimizer = accelerator.prepare(run.model, optimizer)
+    lengths, budget = run.train.student.lengths, token_budget(run.train, settings.batch_rows)
+    total = _total_steps(lengths, budget, settings.seed, epochs, accelerator.num_processes)
+    started, saved = time.monotonic() - progress.seconds, time.monotonic()
+    task, autocast = run.objective.task, autocast_for(accelerator.device, settings.precision)
+    with _stoppable() as asked_to_stop:
+        while progress.step < total and not progress.stopped:
+            batches = plan_batches(lengths, budget, np.random.default_rng([settings.seed, 2, progress.epoch]))
+            batches = _own_share(batches, accelerator.process_index, accelerator.num_processes)
+            for rows in batches[progress.batch :]:
+                if progress.step >= total:
+                    break
+                factor = _schedule(progress.step, total, settings.warmup_share)
+                for group, base in zip(optimizer.param_groups, base_rates, strict=True):
+                    group["lr"] = base * factor
+                forward.train()
+                loss = run.objective(forward, run.train.batch(rows).to(accelerator.device), autocast())
+                accelerator.backward(loss)
+                accelerator.clip_grad_norm_(modules.parameters(), settings.max_grad_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+                _note(progress, float(loss.detach()), len(rows), time.monotonic() - started)
+                report(progress, total)
+                due = time.monotonic() - saved > settings.checkpoint_seconds
+                if (due or asked_to_stop()) and accelerator.is_main_process:
+                    save_checkpoint(checkpoint, modules, optimizer, progress)
+                    saved = time.monotonic()
+                if asked_to_stop():
+                    raise KeyboardInterrupt
+            progress.epoch, progress.batch = progress.epoch + 1, 0
+            outputs = predict_rows(task, run.model, run.validation, autocast, budget * 4)
+            figures = task.metrics(outputs, run.validation_examples, run.validation.teacher_outputs)
+            if _judge(progress, figures, task.main_metric, settings.patience) and accelerator.is_main_process:
+                save_state(run.folder / "best.safetensors", run.model.state_dict())
+            report(progress, total)
+    accelerator.wait_for_everyone()
+    run.model.load_state_dict(load_file(run.folder / "best.safetensors"))
+    run.model.eval()
+    return progress
+
+
+@torch.no_grad()
+def predict_rows(
+    task: TrainTask,
+    model: PreTrainedModel,
+    rows: Rows,
+    autocast: Callable[[], AbstractContextManager[None]],
+    budget: int,
+    report: Callable[[int], None] | None = None,
+) -> NDArray[np.float32]:
+    """The model's outputs for every row, `(n, outputs)` float32, computed longest batches first."""
+    model.eval()
+    outputs: NDArray[np.float32] | None = None
+    for index in sorted_batches(rows.student.lengths, budget):
+        inputs = {name: value.to(model.device) for name, value in rows.student.padded(index).items()}
+        with autocast():
+            found = task.outputs(model, inputs)[0].float().cpu().numpy()
+        if outputs is None:
+            outputs = np.zeros((len(rows), found.shape[1]), dtype=np.float32)
+        outputs[index] = found
+        if report is not None:
+            report(len(index))
+    if outputs is None:
+        raise TrainingError("there are no rows to predict: the data is empty")
+    return outputs
+
+
+def token_budget(rows: Rows, batch_rows: int) -> int:
+    """Padded tokens a batch may hold, so that a batch has `batch_rows` rows on average."""
+    return max(int(math.ceil(batch_rows * float(rows.student.lengths.mean()) * 1.05)), 1)
+
+
+def autocast_for(device: torch.device, precision: str) -> Callable[[], AbstractContextManager[None]]:
+    """A maker of autocast contexts: bfloat16, or one that changes nothing."""
+
+    def make() -> Any:
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+    return make
+
+
+def _groups(modules: nn.Module, fresh: frozenset[str], settings: TrainSection) -> list[dict[str, Any]]:
+    """Parameters by (decays, fresh): vectors (biases, norms) do not decay; `factor` multiplies the rate."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in modules.named_parameters():
+        if parameter.requires_grad:
+            key = (parameter.ndim > 1, name.removeprefix("model.") in fresh)
+            groups.setdefault(key, []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": settings.weight_decay if decays else 0.0,
+            "factor": settings.head_rate_factor if is_fresh else 1.0,
+        }
+        for (decays, is_fresh), parameters in groups.items()
+    ]
+
+
+def _schedule(step: int, total: int, warmup_share: float) -> float:
+    warmup = max(int(total * warmup_share), 1)
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
+
+
+def _total_steps(lengths: NDArray[np.int64], budget: int, seed: int, epochs: float, processes: int) -> int:
+    """Epochs are cut anew each time, so their number of batches varies a little: the plan counts them one by one."""
+    whole, part = int(epochs), epochs - int(epochs)
+    counts = [
+        math.ceil(len(plan_batches(lengths, budget, np.random.default_rng([seed, 2, epoch]))) / processes)
+        for epoch in range(whole + (part > 0))
+    ]
+    return max(sum(counts[:whole]) + (int(counts[-1] * part) if part else 0), 1)
+
+
+def _own_share(batches: list[NDArray[np.int64]], index: int, processes: int) -> list[NDArray[np.int64]]:
+    """This process's batches; the first ones serve again where they do not divide evenly."""
+    padded = batches + batches[: -len(batches) % processes]
+    return padded[index::processes]
+
+
+def _note(progress: Progress, loss: float, rows: int, seconds: float) -> None:
+    if not math.isfinite(loss):
+        raise TrainingError(f"the loss became {loss} at step {progress.step}: lower train.learning_rate")
+    progress.step += 1
+    progress.batch += 1
+    progress.rows += rows
+    progress.seconds = seconds
+    progress.loss_sum += loss
+    progress.loss_count += 1
+    if progress.loss_count == 10:
+        progress.losses.append((progress.step, progress.loss_sum / progress.loss_count))
+        progress.loss_sum, progress.loss_count = 0.0, 0
+
+
+def _judge(progress: Progress, figures: dict[str, float], metric: str, patience: int) -> bool:
+    """Notes an evaluation; True when it is the best so far."""
+    progress.evaluations.append({"epoch": progress.epoch, "step": progress.step, **figures})
+    value = figures[metric]
+    if progress.best is None or value > progress.best:
+        progress.best, progress.best_epoch, progress.since_best = value, progress.epoch, 0
+        return True
+    progress.since_best += 1
+    progress.stopped = progress.since_best >= patience
+    return False
+
+
+@contextmanager
+def _stoppable() -> Iterator[Callable[[], bool]]:
+    """Within, the first SIGINT or SIGTERM only sets a flag, so that a step is never torn; the second one ends at once."""
+    asked: list[int] = []
+    before: dict[int, Any] = {}
+
+    def note(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    try:
+        for wanted in (signal.SIGINT, signal.SIGTERM):
+            before[wanted] = signal.signal(wanted, note)
+    except ValueError:  # not the main thread: signals are the caller's
+        pass
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

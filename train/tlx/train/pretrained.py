@@ -1,0 +1,96 @@
+"""Pretrained models and tokenizers, from a folder or a hub, with one clear error when there is none."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
+
+from tlx.runtime.errors import UsageError
+from tlx.train.students import register
+
+__all__ = ["load_config", "load_pretrained", "load_tokenizer", "quiet_transformers", "token_limit"]
+
+
+def load_config(source: str, **changes: Any) -> Any:
+    """The model's config. Raises UsageError when `source` is neither a model folder nor a name that can be loaded."""
+    with _explained(source, "a model"):
+        return AutoConfig.from_pretrained(source, **changes)
+
+
+def load_pretrained(
+    source: str, auto_class: Any, changes: Mapping[str, Any], *, random_weights: bool = False
+) -> tuple[PreTrainedModel, set[str]]:
+    """(the model in float32, names of the parameters that the weights did not hold)."""
+    register()
+    config = load_config(source, **changes)
+    if not torch.cuda.is_available():
+        # For short texts the backward pass of torch's fused CPU attention takes ten times as long as plain products.
+        config._attn_implementation = "eager"
+    with quiet_transformers(), _explained(source, "a model"):
+        if random_weights:
+            model = auto_class.from_config(config, dtype=torch.float32)
+            return model, set()
+        model, info = auto_class.from_pretrained(
+            source, config=config, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=bool(changes)
+        )
+    fresh = set(info["missing_keys"]) | {entry[0] for entry in info["mismatched_keys"]}
+    if len(fresh) > 0.5 * len(model.state_dict()):
+        raise UsageError(
+            f"{source} holds hardly any weight of a {type(model).__name__}: give a pretrained model folder"
+        )
+    return model, fresh
+
+
+def load_tokenizer(source: str) -> PreTrainedTokenizerFast:
+    """The fast tokenizer. Raises UsageError when there is none."""
+    with quiet_transformers(), _explained(source, "a tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise UsageError(f"{source} has no fast tokenizer (tokenizer.json): convert it with transformers first")
+    return tokenizer
+
+
+def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> int:
+    """The most tokens that both can take, special ones included."""
+    positions = getattr(model.config, "max_position_embeddings", None) or 8192
+    if model.config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
+        positions -= 2  # these count positions from the padding index on
+    return int(min(positions, tokenizer.model_max_length, 8192))
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Within, transformers prints neither bars nor advice about heads that are about to be trained."""
+    before, bars = transformers_logging.get_verbosity(), os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS")
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+        if bars is None:
+            transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def _explained(source: str, wanted: str) -> Iterator[None]:
+    path = Path(source)
+    if path.is_file():
+        raise UsageError(f"{source} is a file: wanted the folder of a pretrained model")
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise UsageError(f"{source} has no config.json: wanted the folder of a pretrained model")
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:  # transformers raises OSError, ValueError, KeyError, safetensors' own, …
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise UsageError(f"{source} does not load as {wanted}: {reason[:200]}") from error

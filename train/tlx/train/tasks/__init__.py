@@ -1,0 +1,26 @@
+"""The table of tasks: Hugging Face's task name → the module that holds the task's torch half."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from tlx.runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from tlx.train.tasks.task import TrainTask
+
+__all__ = ["TRAIN_TASKS", "train_task"]
+
+TRAIN_TASKS = {
+    "feature-extraction": "tlx.train.tasks.embedding",
+    "text-classification": "tlx.train.tasks.classification",
+}
+
+
+def train_task(name: str) -> type[TrainTask]:
+    """The task's torch half. Raises UsageError listing the tasks when there is none of that name."""
+    if name not in TRAIN_TASKS:
+        raise UsageError(f"unknown task {name!r}: choose one of {', '.join(sorted(TRAIN_TASKS))}")
+    found: type[TrainTask] = import_module(TRAIN_TASKS[name]).TRAIN_TASK
+    return found

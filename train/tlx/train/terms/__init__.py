@@ -1,0 +1,1 @@
+"""The terms that an objective sums, one subject a file."""

@@ -1,0 +1,347 @@
+"""A recipe becomes a model folder: data → model → transfer texts → loop → folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+
+from tlx.runtime.card import write_card
+from tlx.runtime.errors import DataError, FolderError, UsageError
+from tlx.runtime.examples import Examples, read_table
+from tlx.runtime.folder import MANIFEST, Folder, Manifest, Variant, file_record, staged_folder
+from tlx.train.augment import augment, embedding_neighbours
+from tlx.train.batches import Encoded, Rows, encode
+from tlx.train.building import Student, build
+from tlx.train.checkpoint import Progress
+from tlx.train.console import Advance, Console
+from tlx.train.defaults import augment_count, max_tokens_for, resolve_training
+from tlx.train.loop import Fit, Report, fit
+from tlx.train.objective import HiddenStates, Objective
+from tlx.train.plot import plot_training
+from tlx.train.pretrained import token_limit
+from tlx.train.recipe import Recipe, recipe_from
+from tlx.train.split import stratified_split
+from tlx.train.tasks import train_task
+from tlx.train.tasks.task import TrainTask
+from tlx.train.teachers import Teacher, ask_teachers, load_teacher
+from tlx.train.trainable import UsedRows
+
+__all__ = ["TrainResult", "run_folder", "train"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a run made. `metrics` are those of the best weights on the validation rows."""
+
+    folder: Path
+    task: str
+    metrics: Mapping[str, float]
+    best_epoch: float
+    steps: int
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Data:
+    train: Examples
+    validation: Examples
+    sources: tuple[Examples, ...]
+
+
+def run_folder(out: Path) -> Path:
+    """Where the run that makes `out` keeps its checkpoints and caches."""
+    return out.with_name(f".{out.name}.tlx-run")
+
+
+def train(
+    recipe: Recipe, out: str | Path, *, overwrite: bool = False, resume: bool = False, console: Console | None = None
+) -> TrainResult:
+    """Trains and writes the model folder `out`; nothing is there until all is.
+
+    A run that was stopped is continued with `resume`, with the recipe it had. Raises UsageError when `out` exists,
+    DataError for faults in the data, TrainingError when the loop cannot go on.
+    """
+    out, console = Path(out), console or Console()
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} exists: choose another folder or pass --overwrite")
+    folder = run_folder(out)
+    try:
+        recipe = _opened(folder, recipe, resume=resume)
+        result = _run(recipe, out, folder, overwrite=overwrite, resume=resume, console=console)
+    except OSError as error:
+        raise FolderError(
+            f"{out} was not written: {error.strerror or error}; `--resume` goes on from the last checkpoint"
+        ) from error
+    shutil.rmtree(folder, ignore_errors=True)
+    return result
+
+
+def _opened(folder: Path, recipe: Recipe, *, resume: bool) -> Recipe:
+    """The run folder is there and holds the recipe. With `resume`, the recipe that the stopped run had."""
+    saved = folder / "recipe.json"
+    if resume:
+        if not saved.exists():
+            raise UsageError(f"{folder} holds no stopped run: start it without --resume")
+        before = recipe_from(json.loads(saved.read_text()), source=str(saved))
+        if recipe not in (Recipe(), before):
+            raise UsageError(
+                f"the stopped run in {folder} had another recipe: pass --resume with --out alone, or start again"
+            )
+        return before
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    saved.write_text(json.dumps(recipe.to_dict(), indent=1))
+    return recipe
+
+
+def _run(recipe: Recipe, out: Path, folder: Path, *, overwrite: bool, resume: bool, console: Console) -> TrainResult:
+    torch.manual_seed(recipe.train.seed)
+    accelerator = Accelerator(cpu=os.environ.get("TLX_DEVICE") == "cpu")
+    device = accelerator.device
+    recipe, data, task = _read(recipe)
+    console.say(f"{len(data.train)} training and {len(data.validation)} validation rows from {data.train.source}")
+    kind = train_task(task.name)
+    teachers = [load_teacher(source, kind, device) for source in recipe.model.teachers]
+    _adopt(task, teachers)
+    texts = _transfer_texts(recipe, data, teachers, console)
+    every_text = [*data.train.texts, *texts]
+    student = build(recipe.model, task, teachers, every_text, recipe.train.dropout)
+    recipe, rows, validation = _rows(recipe, task, teachers, student, data, texts, folder, device, console)
+    states = _hidden_states(recipe, task, teachers, student)
+    model, narrowed = student.model, None
+    if model.get_output_embeddings() is None:
+        narrowed = UsedRows(model, [rows.student, validation.student])
+        rows = replace(rows, student=narrowed.narrowed(rows.student))
+        validation = replace(validation, student=narrowed.narrowed(validation.student))
+    section = recipe.distil if teachers else None
+    run = Fit(
+        model=model,
+        objective=Objective(task, section, recipe.train.label_smoothing, states),
+        train=rows,
+        validation=validation,
+        validation_examples=data.validation,
+        settings=recipe.train,
+        fresh=student.fresh,
+        folder=folder,
+    )
+    with console.stage("train", 1000) as advance:
+        progress = fit(run, accelerator, _reporter(advance, task.main_metric), resume=resume)
+    if narrowed is not None:
+        narrowed.restore(model)
+    if accelerator.is_main_process:
+        with staged_folder(out, overwrite=overwrite) as stage:
+            _write(stage, recipe, task, student, data, teachers, progress, len(rows))
+    best = next(e for e in progress.evaluations if e["epoch"] == progress.best_epoch)
+    return TrainResult(
+        folder=out,
+        task=task.name,
+        metrics={name: value for name, value in best.items() if name not in ("epoch", "step")},
+        best_epoch=progress.best_epoch,
+        steps=progress.step,
+        rows=len(rows),
+        seconds=progress.seconds,
+    )
+
+
+def _read(recipe: Recipe) -> tuple[Recipe, _Data, TrainTask]:
+    """The examples, split, and the task they are for."""
+    section = recipe.data
+    if section.train is None:
+        raise UsageError("there is no training data: name a file, as in `tlx train data/train.csv --out models/mine`")
+    kind = train_task(recipe.model.task or "text-classification")
+    columns = {name: value for name, value in (("text", section.text), ("label", section.label)) if value is not None}
+    whole = kind.parse(read_table(section.train), columns)
+    task = kind(whole)
+    if section.validation is not None:
+        held = kind.parse(read_table(section.validation, split="validation"), columns)
+        data = _Data(train=whole, validation=held, sources=(whole, held))
+    else:
+        first, held = stratified_split(whole, section.validation_share, recipe.train.seed)
+        data = _Data(train=first, validation=held, sources=(whole,))
+    if not len(data.validation) or not len(data.train):
+        raise DataError(f"{section.train} has {len(whole)} rows: too few to hold some out; pass --validation FILE")
+    task.gold(data.validation)
+    return recipe.updated("model", task=kind.name), data, task
+
+
+def _adopt(task: TrainTask, teachers: Sequence[Teacher]) -> None:
+    for teacher in teachers:
+        task.adopt_labels(teacher.labels, teacher.source)
+        if task.labels and set(teacher.labels) != set(task.labels):
+            raise DataError(
+                f"teachers {teachers[0].source} and {teacher.source} have different labels: train them on the same data"
+            )
+    if teachers and task.labels:
+        task.adopt_labels(teachers[0].labels, teachers[0].source)
+
+
+def _transfer_texts(recipe: Recipe, data: _Data, teachers: Sequence[Teacher], console: Console) -> list[str]:
+    """Unlabelled and augmented texts for the teachers to label; none without a teacher."""
+    texts: list[str] = []
+    for source in recipe.data.unlabelled:
+        table = read_table(source)
+        column = recipe.data.text if recipe.data.text in table.columns else None
+        texts += [str(value) for value in table.columns[column or next(iter(table.columns))] if str(value).strip()]
+    if not teachers:
+        if texts:
+            raise UsageError("unlabelled texts need a teacher to label them: pass --teacher")
+        return []
+    count = augment_count(recipe, len(data.train))
+    if count:
+        with console.stage("augment", 1) as advance:
+            table = teachers[0].model.get_input_embeddings().weight.detach().float().cpu().numpy()
+            neighbours = embedding_neighbours(teachers[0].tokenizer, table, data.train.texts)
+            texts += augment(
+                data.train.texts, count=count, seed=recipe.train.seed, gold=data.train.gold, neighbours=neighbours
+            )
+            advance(1, f"{len(texts)} texts")
+    return texts
+
+
+def _rows(
+    recipe: Recipe,
+    task: TrainTask,
+    teachers: Sequence[Teacher],
+    student: Student,
+    data: _Data,
+    texts: Sequence[str],
+    folder: Path,
+    device: torch.device,
+    console: Console,
+) -> tuple[Recipe, Rows, Rows]:
+    """Everything encoded, labelled and counted; the recipe comes back with what depended on it."""
+    every_text = [*data.train.texts, *texts]
+    limit = token_limit(student.model, student.tokenizer)
+    lengths = encode(student.tokenizer, data.train.texts, limit).lengths
+    max_tokens = max_tokens_for(recipe, lengths, limit)
+    recipe = recipe.updated("model", max_tokens=max_tokens)
+    width = getattr(student.model.config, "hidden_size", 384)
+    recipe = resolve_training(recipe, len(every_text), width, device)
+    aligned = _wants_states(recipe, teachers)
+    same = aligned and teachers[0].tokenizer is student.tokenizer
+    encoded = [
+        encode(student.tokenizer, part, max_tokens, words=aligned and not same)
+        for part in (every_text, data.validation.texts)
+    ]
+    theirs: list[Encoded | None] = [None, None]
+    if aligned:
+        theirs[0] = encoded[0] if same else encode(teachers[0].tokenizer, every_text, max_tokens, words=True)
+    answers: list[NDArray[np.float32] | None] = [None, None]
+    if teachers:
+        # One teacher that runs beside the student anyway answers there.
+        parts = ([] if aligned and len(teachers) == 1 else every_text, list(data.validation.texts))
+        with console.stage("teacher", len(teachers) * sum(map(len, parts))) as advance:
+            for index, part in enumerate(parts):
+                if not part:
+                    continue
+                answers[index] = ask_teachers(
+                    teachers, task, part, max_tokens, folder / "cache", recipe.train.precision, lambda n: advance(n, "")
+                )
+    gold = task.gold(data.train)
+    unlabelled = task.unlabelled_gold(len(texts))
+    both = torch.cat([gold, unlabelled]) if gold is not None and unlabelled is not None else None
+    train_rows = Rows(student=encoded[0], gold=both, teacher_outputs=answers[0], teacher=theirs[0])
+    return recipe, train_rows, Rows(student=encoded[1], teacher_outputs=answers[1])
+
+
+def _wants_states(recipe: Recipe, teachers: Sequence[Teacher]) -> bool:
+    weights = recipe.distil.hidden + recipe.distil.relations
+    return bool(teachers) and recipe.model.student == "transformer" and weights > 0
+
+
+def _hidden_states(
+    recipe: Recipe, task: TrainTask, teachers: Sequence[Teacher], student: Student
+) -> HiddenStates | None:
+    if not _wants_states(recipe, teachers):
+        return None
+    return HiddenStates(task, student.model, teachers[0].model, recipe.distil, student.kept)
+
+
+def _reporter(advance: Advance, metric: str) -> Report:
+    """Moves a bar of a thousand units, with the epoch, the loss and the best figure behind it."""
+    shown = 0
+
+    def report(progress: Progress, total: int) -> None:
+        nonlocal shown
+        units = 1000 * progress.step // total
+        loss = f"loss {progress.losses[-1][1]:.3f}" if progress.losses else ""
+        best = f"best {metric} {progress.best:.4f}" if progress.best is not None else ""
+        advance(units - shown, f"epoch {progress.epoch + 1} {loss} {best}")
+        shown = units
+
+    return report
+
+
+def _write(
+    stage: Path,
+    recipe: Recipe,
+    task: TrainTask,
+    student: Student,
+    data: _Data,
+    teachers: Sequence[Teacher],
+    progress: Progress,
+    rows: int,
+) -> None:
+    """The model folder, complete, in `stage`."""
+    model = student.model.to("cpu")
+    if recipe.train.save_precision == "fp16":
+        model = model.half()
+    model.save_pretrained(stage)
+    student.tokenizer.save_pretrained(stage)
+    task.write_extras(stage, model)
+    (stage / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+    plot_training(stage / "training.png", progress, task.main_metric)
+    best = next(e for e in progress.evaluations if e["epoch"] == progress.best_epoch)
+    metrics = {name: value for name, value in best.items() if name not in ("epoch", "step")}
+    lineage: dict[str, Any] = {
+        "base": recipe.model.base,
+        "teachers": [{"path": teacher.source, "sha256": teacher.fingerprint} for teacher in teachers],
+        "data": [{"path": part.source, "rows": len(part), "sha256": part.sha256} for part in data.sources],
+        "recipe": recipe.to_dict(),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "versions": _versions(),
+        "training": {
+            "metrics": metrics,
+            "validation_rows": len(data.validation),
+            "training_rows": rows,
+            "best_epoch": progress.best_epoch,
+            "steps": progress.step,
+            "seconds": round(progress.seconds, 1),
+            "evaluations": progress.evaluations,
+        },
+        "plot": "training.png",
+    }
+    torch_file = file_record(stage, "model.safetensors")
+    manifest = Manifest(
+        task=task.name,
+        labels=task.labels,
+        max_tokens=recipe.model.max_tokens or 512,
+        settings=task.settings,
+        files={name: file_record(stage, name) for name in ("config.json", "tokenizer.json")},
+        variants={"torch": Variant(name="torch", file=torch_file, metrics=metrics)},
+        lineage=lineage,
+    )
+    (stage / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    (stage / "README.md").write_text(write_card(Folder(path=stage, manifest=manifest)), encoding="utf-8")
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("tlx", "torch", "transformers", "tokenizers", "accelerate", "numpy"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

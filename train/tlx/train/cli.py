@@ -21,9 +21,8 @@ EPILOG = (
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `train` and `demo` to the program."""
+    """Adds `train` to the program."""
     app.command("train", epilog=EPILOG)(train_command)
-    app.command("demo", epilog="Example:  tlx demo --out models/demo")(demo_command)
 
 
 def train_command(
@@ -99,13 +98,3 @@ def train_command(
         return
     print(f"{result.folder}: {figures} on validation ({result.steps} steps, {result.seconds:.0f} s)")
     print(f"next: tlx export {result.folder} --quantize --data {validation or 'validation.csv'}", file=sys.stderr)
-
-
-def demo_command(
-    out: Annotated[Path, typer.Option(help="Where the demo's models go.")] = Path("models/demo"),
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
-) -> None:
-    """The whole path on shipped data, offline: fine-tune, distil, export, quantize, verify, predict."""
-    from tlx.train.demo.demo import run_demo
-
-    run_demo(out, as_json=as_json)

@@ -13,7 +13,7 @@ Advance = Callable[[int, str], None]
 
 
 class Console:
-    """Bars on stderr when it is a terminal, else one line a stage; nothing at all when `quiet`."""
+    """Bars on stderr when it is a terminal, else a line for every tenth; nothing at all when `quiet`."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -22,6 +22,19 @@ class Console:
         """One line on stderr."""
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
+
+    def _lines(self, name: str, total: int) -> Advance:
+        """A line for every tenth of the work, for logs."""
+        done, told = 0, 0
+
+        def advance(amount: int, note: str) -> None:
+            nonlocal done, told
+            done += amount
+            if 10 * done // total > told:
+                told = 10 * done // total
+                self.say(f"{name} {10 * told} % {note}".rstrip())
+
+        return advance
 
     @contextmanager
     def stage(self, name: str, total: int) -> Iterator[Advance]:
@@ -34,13 +47,7 @@ class Console:
 
         screen = RichConsole(stderr=True)
         if not screen.is_terminal:
-            last = [""]
-
-            def remember(amount: int, note: str) -> None:
-                last[0] = note
-
-            yield remember
-            print(f"{name}: done {last[0]}".rstrip(), file=sys.stderr, flush=True)
+            yield self._lines(name, max(total, 1))
             return
         columns = (TextColumn("{task.description:<12}"), BarColumn(30), TextColumn("{task.percentage:>3.0f} %"))
         with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=screen) as bars:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def multi_label(tiny_multi_label_folder: Path) -> Predictor:
     return load(tiny_multi_label_folder, threads=2)
 
 
+@cache
 def pipeline(folder: Path) -> Any:
     from transformers import pipeline as make
 
@@ -56,10 +58,10 @@ def test_answers_are_those_of_transformers_pipeline(
 ) -> None:
     folder = request.getfixturevalue(fixture)
     predictor, oracle = load(folder), pipeline(folder)
-    texts = [*make_texts(40), "", "🙂🙂🙂", "play"]
+    texts = [*make_texts(15), "", "🙂🙂🙂", "play"]
     assert_same(predictor(texts, **options), oracle(texts, **options))
     assert_same(predictor(texts[0], **options), oracle(texts[0], **options))
-    assert_same(list(predictor(iter(texts), **options)), list(oracle((text for text in texts), **options)))
+    assert_same(list(predictor(iter(texts[:6]), **options)), list(oracle((text for text in texts[:6]), **options)))
 
 
 def test_long_texts_are_cut_as_transformers_cuts_them(tiny_folder: Path) -> None:

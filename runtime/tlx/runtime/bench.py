@@ -120,6 +120,7 @@ def cold_start(path: Path, variant: str, device: str, threads: int, text: str, *
     # A long text may not fit a command line.
     arguments = json.dumps([str(path.resolve()), variant, device, threads, text[:2000]])
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode: the warm-up writes it
     for _ in range(runs + 1):
         begun = time.monotonic()  # the same clock in both processes
         process = subprocess.run(

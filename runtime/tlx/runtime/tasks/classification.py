@@ -6,16 +6,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlx.runtime.errors import DataError, FolderError, UsageError
-from tlx.runtime.examples import LABEL_NAMES, TEXT_NAMES, Examples, Table, is_missing, pick_column
 from tlx.runtime.folder import Manifest
 from tlx.runtime.metrics import accuracy, multi_label_f1, single_label_f1
 from tlx.runtime.tasks.task import Floats
+
+if TYPE_CHECKING:
+    from tlx.runtime.examples import Examples, Table
 
 __all__ = ["TASK", "LabelScore", "TextClassification", "TopK"]
 
@@ -68,6 +70,8 @@ class TextClassification:
 
         `columns` may hold "text" and "label". Raises DataError for a missing column, text or label.
         """
+        from tlx.runtime.examples import LABEL_NAMES, TEXT_NAMES, Examples, pick_column
+
         text_column = pick_column(table, "text", TEXT_NAMES, columns.get("text"))
         label_column = pick_column(table, "label", LABEL_NAMES, columns.get("label"))
         texts = _texts(table, text_column)
@@ -115,8 +119,12 @@ class TextClassification:
 
     def answer(self, logits: Floats, *, top_k: TopK = "best", **options: Any) -> list[LabelScore]:
         """The answer for one text, `(1, labels)`: a list in every case, as transformers.pipeline has it."""
-        answers = self.answers(logits, top_k=top_k, **options)
-        return answers if top_k == "best" else answers[0]  # type: ignore[return-value]
+        if top_k != "best" or options:
+            answers = self.answers(logits, top_k=top_k, **options)
+            return answers if top_k == "best" else answers[0]  # type: ignore[return-value]
+        scores = self.scores(logits)[0]
+        best = int(scores.argmax())
+        return [{"label": self.labels[best], "score": float(scores[best])}]
 
     def scores(self, logits: Floats) -> Floats:
         """Probabilities, `(n, labels)`: softmax rows, or sigmoids when multi-label."""
@@ -184,6 +192,8 @@ class TextClassification:
 
 
 def _texts(table: Table, column: str) -> list[str]:
+    from tlx.runtime.examples import is_missing
+
     texts = []
     for row, value in enumerate(table.columns[column]):
         if is_missing(value):
@@ -199,6 +209,8 @@ def _is_list(value: Any) -> bool:
 
 
 def _label(table: Table, row: int, column: str, value: Any) -> str:
+    from tlx.runtime.examples import is_missing
+
     if is_missing(value) or (isinstance(value, str) and value.strip().lower() == "nan"):
         raise DataError(f"{table.where(row)}: column {column!r} has no label: give one or remove the row")
     if isinstance(value, float) and value.is_integer():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlx.runtime.examples import Examples, Table
-from tlx.runtime.folder import Manifest
+if TYPE_CHECKING:
+    from tlx.runtime.examples import Examples, Table
+    from tlx.runtime.folder import Manifest
 
 __all__ = ["Floats", "Task"]
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -236,3 +237,18 @@ def test_version_is_printed(tlx: Tlx) -> None:
     done = tlx("--version")
     assert done.returncode == 0
     assert done.stdout.startswith("tlx ")
+
+
+def test_an_interrupt_is_one_line_and_exit_code_130(tiny_folder: Path) -> None:
+    with subprocess.Popen(
+        [*RUN, "predict", str(tiny_folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(b"play some music\n")
+        process.stdin.flush()
+        process.stdout.readline()  # it runs, and waits for the next line
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == 130
+        assert process.stderr.read() == b"tlx: error: interrupted\n"

@@ -67,3 +67,14 @@ def test_the_names_handed_out_are_sorted_and_there() -> None:
     for name in tlx.runtime.__all__:
         assert getattr(tlx.runtime, name).__name__ == name
     assert not hasattr(tlx.runtime, "nothing")
+
+
+def test_without_onnxruntime_both_extras_are_named(tiny_folder: Path) -> None:
+    script = "import sys; sys.modules['onnxruntime'] = None; from tlx.runtime.program import main; main()"
+    arguments = [sys.executable, "-c", script, "predict", str(tiny_folder), "play"]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "needs onnxruntime, which is not installed" in done.stderr
+    assert "tlx[cpu]" in done.stderr
+    assert "tlx[cuda]" in done.stderr

@@ -90,9 +90,7 @@ def test_names_and_axes_are_those_of_optimum(checkpoint: Any) -> None:
 @pytest.mark.parametrize(
     ("precision", "file"), [("fp16", "model_fp16.onnx"), ("int4", "model_q4.onnx"), ("int8", "model_quantized.onnx")]
 )
-def test_other_precisions_are_made_and_verified(
-    precision: Any, file: str, checkpoint: Any, answered_data: Any
-) -> None:
+def test_other_precisions_are_made_and_verified(precision: Any, file: str, checkpoint: Any, answered_data: Any) -> None:
     folder = checkpoint()
     config = replace(QUICK, precisions=(precision,), calibration="static", data=answered_data(folder), max_drop=1.0)
     export(folder, config=config)

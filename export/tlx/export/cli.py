@@ -53,6 +53,9 @@ def export_command(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="For the speed figures; all usable cores.")] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0, help="About how long each speed figure is measured; 0 measures none.")
+    ] = 1.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Convert to ONNX, fuse, quantize, and verify each variant against the torch model."""
@@ -74,6 +77,7 @@ def export_command(
         out=out,
         overwrite=overwrite,
         threads=threads,
+        seconds=seconds,
     )
     if data is None:
         print(

@@ -43,13 +43,22 @@ class Quantized:
 
 
 def quantizable_nodes(model: ModelProto, method: Method) -> tuple[str, ...]:
-    """The names, in graph order, of a prepared model's nodes that the method would quantize."""
+    """The names, in graph order, of a prepared model's nodes that the method would quantize.
+
+    4-bit tables narrower than a block stay out: their scales would weigh as much as the float weights.
+    """
     tensors = weights(model)
-    return tuple(
-        node.name
-        for node in model.graph.node
-        if node.op_type in OPERATORS[method] and is_weight_input(node, WEIGHT_INPUT[node.op_type], tensors)
-    )
+    found = []
+    for node in model.graph.node:
+        if node.op_type not in OPERATORS[method]:
+            continue
+        index = WEIGHT_INPUT[node.op_type]
+        if not is_weight_input(node, index, tensors):
+            continue
+        narrow = node.op_type == "Gather" and tensors[node.input[index]].dims[1] < BLOCK
+        if not (narrow and method == "int4"):
+            found.append(node.name)
+    return tuple(found)
 
 
 def quantize(
@@ -75,7 +84,7 @@ def quantize(
         elif method == "int8-static":
             quantized = _static(prepared, chosen, calibration)
         elif method == "int4":
-            quantized = _four_bits(prepared, kept)
+            quantized = _four_bits(prepared, chosen)
         else:
             quantized = _half(prepared, kept)
     compact(quantized)
@@ -133,13 +142,17 @@ def _static(model: ModelProto, chosen: Sequence[str], calibration: Sequence[Feed
     return quantized
 
 
-def _four_bits(model: ModelProto, kept: Sequence[str]) -> ModelProto:
+def _four_bits(model: ModelProto, chosen: Sequence[str]) -> ModelProto:
     from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
 
     config = DefaultWeightOnlyQuantConfig(
         block_size=BLOCK, is_symmetric=True, accuracy_level=4, bits=4, op_types_to_quantize=OPERATORS["int4"]
     )
-    quantizer = MatMulNBitsQuantizer(model, nodes_to_exclude=list(kept), algo_config=config)
+    quantizer = MatMulNBitsQuantizer(
+        model,
+        nodes_to_exclude=[node.name for node in model.graph.node if node.name not in set(chosen)],
+        algo_config=config,
+    )
     quantizer.process()
     quantized: ModelProto = quantizer.model.model
     return quantized

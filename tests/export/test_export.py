@@ -111,6 +111,15 @@ def test_variants_made_before_are_kept(checkpoint: Any) -> None:
     load(folder, "int8", "cpu")("thanks")
 
 
+def test_a_card_that_a_person_wrote_stays(checkpoint: Any) -> None:
+    folder = checkpoint()
+    export(folder, config=QUICK)
+    assert "| fp32 |" in (folder / "README.md").read_text()
+    (folder / "README.md").write_text("# Mine\n")
+    export(folder, config=QUICK)
+    assert (folder / "README.md").read_text() == "# Mine\n"
+
+
 def test_golden_texts_replay_through_the_runtime(checkpoint: Any) -> None:
     folder = checkpoint()
     export(folder, config=QUICK)
@@ -238,6 +247,7 @@ def test_missing_data_is_refused_before_any_work(checkpoint: Any, tmp_path: Path
     ("wrong", "message"),
     [
         ({"precisions": ("int2",)}, "precision 'int2': choose of int8, int4, fp16"),
+        ({"embedding_bits": 3}, "embedding_bits 3: choose 8 or 4"),
         ({"max_drop": 2.0}, "max_drop 2.0: wanted a share from 0 to 1"),
         ({"calibration": "static", "precisions": ("int8",)}, "calibration 'static' needs texts: give --data"),
     ],

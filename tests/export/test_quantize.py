@@ -129,3 +129,9 @@ def test_preparing_names_nodes_and_leaves_the_original() -> None:
     assert count_nodes(model)["Gemm"] == 1
     assert "Gemm" not in count_nodes(prepared)
     assert all(node.name for node in prepared.graph.node)
+
+
+def test_embeddings_may_have_4_bits_in_int8() -> None:
+    quantized = quantize(small_model(), "int8-dynamic", embedding_bits=4)
+    assert quantized.nodes == {"GatherBlockQuantized": 1, "MatMulInteger": 2}
+    assert np.abs(run(quantized.model) - run(small_model())).max() < 5

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -38,6 +38,9 @@ def export_command(
     calibration: Annotated[
         str, typer.Option(help="int8 scales of activations: dynamic (at run time) or static (from --data).")
     ] = "dynamic",
+    embedding_bits: Annotated[
+        int, typer.Option(help="Of int8's embedding tables: 8, or 4 (a smaller file, slower batches).")
+    ] = 8,
     data: Annotated[
         str | None, typer.Option(help="Labelled data to verify on: CSV, TSV, JSONL, Parquet.", show_default=False)
     ] = None,
@@ -68,6 +71,7 @@ def export_command(
     config = ExportConfig(
         precisions=cast("tuple[Precision, ...]", ("int8",) * quantize + tuple(precision or ())),
         calibration=cast("Calibration", calibration),
+        embedding_bits=cast("Literal[8, 4]", embedding_bits),
         data=data,
         text_column=text,
         label_column=label,

@@ -21,6 +21,7 @@ class ExportConfig:
     max_drop: the most of the task's main metric that a variant may lose against torch, e.g. 0.01 = one point.
     rows: at most so many rows of the data are used, drawn with `seed`.
     calibration: how int8 finds the scale of activations: "dynamic" at run time, "static" from `calibration_rows` texts.
+    embedding_bits: of int8's embedding tables; 4 makes the file smaller and batches slower.
     fuse: False keeps Optimum's graph as it is. out: a new folder to write; None changes the folder itself.
     seconds: about how long each speed figure is measured; 0 measures none, and takes int8 as faster than fp32.
     threads: for the speed figures; None is all usable cores.
@@ -33,6 +34,7 @@ class ExportConfig:
     max_drop: float = 0.01
     calibration: Calibration = "dynamic"
     calibration_rows: int = 128
+    embedding_bits: Literal[8, 4] = 8
     rows: int = 2000
     fuse: bool = True
     out: Path | None = None
@@ -48,6 +50,8 @@ class ExportConfig:
                 faults.append(f"precision {precision!r}: choose of {', '.join(get_args(Precision))}")
         if self.calibration not in get_args(Calibration):
             faults.append(f"calibration {self.calibration!r}: choose dynamic or static")
+        if self.embedding_bits not in (8, 4):
+            faults.append(f"embedding_bits {self.embedding_bits}: choose 8 or 4")
         if not 0 <= self.max_drop <= 1:
             faults.append(f"max_drop {self.max_drop}: wanted a share from 0 to 1, e.g. 0.01 for one point")
         if self.rows < 1 or self.calibration_rows < 1:

@@ -79,7 +79,8 @@ def export(folder: str | Path, *, config: ExportConfig, say: Say = lambda step: 
             bench.close()
         write_atomically(stage / "golden.json", golden_json(manifest, evidence))
         write_atomically(stage / MANIFEST, manifest.to_json())
-        write_atomically(stage / "README.md", write_card(Folder(path=out, manifest=manifest)))
+        if _card_is_ours(stage / "README.md"):
+            write_atomically(stage / "README.md", write_card(Folder(path=out, manifest=manifest)))
     return ExportResult(folder=Folder(path=out, manifest=manifest), verified=examples is not None)
 
 
@@ -153,13 +154,17 @@ def choose_default(manifest: Manifest) -> dict[str, str]:
 
 
 def _speed_facts(speeds: Mapping[str, Speed], config: ExportConfig) -> dict[str, dict[str, Any]]:
-    facts = {"threads": config.threads or usable_cores(), "machine": machine_description()}
+    import torch
+
+    threads = config.threads or usable_cores()
+    machine = machine_description()
     return {
         name: {
             "p50_ms": round(speed.p50_ms, 4),
             "p99_ms": round(speed.p99_ms, 4),
             "texts_per_s": round(speed.texts_per_s, 1),
-            **facts,
+            "threads": torch.get_num_threads() if name == "torch" else threads,
+            "machine": machine,
         }
         for name, speed in speeds.items()
     }
@@ -176,6 +181,11 @@ def _lineage(config: ExportConfig, examples: Examples | None) -> dict[str, Any]:
     if examples is not None:
         told["data"] = {"file": Path(examples.source).name, "sha256": examples.sha256, "rows": len(examples)}
     return told
+
+
+def _card_is_ours(card: Path) -> bool:
+    """Whether the model card may be written again: there is none, or tlx wrote it. A person's own stays."""
+    return not card.exists() or "\n- tlx\n" in card.read_text(encoding="utf-8", errors="replace")
 
 
 def _destination(path: Path, config: ExportConfig) -> Path:

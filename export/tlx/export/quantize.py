@@ -18,9 +18,10 @@ from tlx.export.graph import compact, is_weight_input, prepare, weights
 from tlx.export.quiet import quiet
 from tlx.runtime.errors import ExportError
 
-__all__ = ["Method", "Quantized", "quantizable_nodes", "quantize"]
+__all__ = ["EmbeddingBits", "Method", "Quantized", "quantizable_nodes", "quantize"]
 
 Method = Literal["int8-dynamic", "int8-static", "int4", "fp16"]
+EmbeddingBits = Literal[8, 4]
 # Operator type → the input that holds its weights.
 WEIGHT_INPUT = {"MatMul": 1, "Attention": 1, "Gather": 0}
 OPERATORS: dict[Method, tuple[str, ...]] = {
@@ -62,11 +63,17 @@ def quantizable_nodes(model: ModelProto, method: Method) -> tuple[str, ...]:
 
 
 def quantize(
-    model: ModelProto, method: Method, *, keep_float: Sequence[str] = (), calibration: Sequence[Feeds] = ()
+    model: ModelProto,
+    method: Method,
+    *,
+    keep_float: Sequence[str] = (),
+    calibration: Sequence[Feeds] = (),
+    embedding_bits: EmbeddingBits = 8,
 ) -> Quantized:
     """The model with every quantizable node in the method's precision, but for those in `keep_float`.
 
-    int8: weights are signed, one scale a column; a column's scale is max|w| / 127. Embedding tables have one scale.
+    int8: weights are signed, one scale a column; a column's scale is max|w| / 127. Embedding tables have one scale,
+    or with 4 `embedding_bits` one a block of 32.
     int4: weights and tables in blocks of 32; activations stay float (int8 inside the kernel, each row by itself).
     fp16: inputs and outputs stay as they are. Raises ExportError when nothing was quantized.
     """
@@ -79,6 +86,9 @@ def quantize(
         )
     kept = tuple(name for name in wanted if name not in set(chosen))
     with quiet(), contextlib.redirect_stdout(io.StringIO()):
+        if embedding_bits == 4 and method.startswith("int8"):
+            tables = {node.name for node in prepared.graph.node if node.op_type == "Gather"} & set(chosen)
+            prepared = _four_bits(prepared, [name for name in quantizable_nodes(prepared, "int4") if name in tables])
         if method == "int8-dynamic":
             quantized = _dynamic(prepared, chosen)
         elif method == "int8-static":
@@ -148,11 +158,8 @@ def _four_bits(model: ModelProto, chosen: Sequence[str]) -> ModelProto:
     config = DefaultWeightOnlyQuantConfig(
         block_size=BLOCK, is_symmetric=True, accuracy_level=4, bits=4, op_types_to_quantize=OPERATORS["int4"]
     )
-    quantizer = MatMulNBitsQuantizer(
-        model,
-        nodes_to_exclude=[node.name for node in model.graph.node if node.name not in set(chosen)],
-        algo_config=config,
-    )
+    others = [node.name for node in model.graph.node if node.name not in set(chosen)]
+    quantizer = MatMulNBitsQuantizer(model, nodes_to_exclude=others, algo_config=config)
     quantizer.process()
     quantized: ModelProto = quantizer.model.model
     return quantized

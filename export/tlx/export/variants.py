@@ -88,7 +88,8 @@ def make_precision(
     made: dict[str, Made] = {}
     for graph, model in sources.items():
         say(f"{precision}: quantizing ({graph})")
-        quantized = quantize(model, method, calibration=_feeds(bench, model, method, rows))
+        feeds = _feeds(model, method, rows)
+        quantized = quantize(model, method, calibration=feeds, embedding_bits=config.embedding_bits)
         candidate = bench.candidate(precision, quantized.model)
         made[graph] = Made(candidate=candidate, report=bench.judge(candidate), facts=_facts(graph, method, quantized))
     within = {graph: item for graph, item in made.items() if item.report.within(config.max_drop)}
@@ -113,13 +114,13 @@ def _repaired(
     say: Say,
 ) -> Made:
     model = prepare(sources[graph])
-    feeds = _feeds(bench, model, method, rows)
+    feeds = _feeds(model, method, rows)
     bench.discard(failed.candidate)
     repaired = repair(
         bench,
         precision,
         quantizable_nodes(model, method),
-        lambda keep: quantize(model, method, keep_float=keep, calibration=feeds),
+        lambda keep: quantize(model, method, keep_float=keep, calibration=feeds, embedding_bits=config.embedding_bits),
         failed.report,
         config.max_drop,
         say,
@@ -151,7 +152,7 @@ def _noted(made: Made, note: str) -> Made:
     return Made(candidate=made.candidate, report=made.report, facts={**made.facts, "note": note})
 
 
-def _feeds(bench: Workbench, model: ModelProto, method: Method, rows: Sequence[Sequence[int]]) -> list[Feeds]:
+def _feeds(model: ModelProto, method: Method, rows: Sequence[Sequence[int]]) -> list[Feeds]:
     if method != "int8-static":
         return []
     names = [item.name for item in model.graph.input]

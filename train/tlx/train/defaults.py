@@ -21,7 +21,7 @@ def augment_count(recipe: Recipe, labelled: int) -> int:
         return 0
     if recipe.model.student == "transformer":
         return min(4 * labelled, 60_000)
-    return min(max(16 * labelled, 20_000), 240_000)
+    return min(max(10 * labelled, 20_000), 240_000)
 
 
 def max_tokens_for(recipe: Recipe, lengths: NDArray[np.int64], limit: int) -> int:
@@ -39,22 +39,23 @@ def resolve_training(recipe: Recipe, rows: int, hidden_size: int, device: torch.
     often enough and many rows not longer than they need.
     """
     settings, model = recipe.train, recipe.model
+    batch_rows = settings.batch_rows or (128 if model.student != "transformer" else 32)
     small, distils = model.student != "transformer", bool(model.teachers)
     rate, epochs = settings.learning_rate, settings.epochs
     if rate is None:
         if small:
-            rate = 2e-3
+            rate = 4e-3 if not distils else 2e-3
         elif distils or model.random_weights:
             rate = 3e-4 * min(384 / hidden_size, 2.0)
         else:
             rate = 1e-4 * min(384 / hidden_size, 2.0)
     if epochs is None:
-        seen = 1_500_000 if small and distils else 400_000 if distils else 90_000
+        seen = 900_000 if small and distils else 300_000 if distils else 90_000
         epochs = float(min(max(round(seen / max(rows, 1)), 4), 30))
     precision = settings.precision
     if precision == "auto":
-        precision = "bf16" if not small and bf16_pays(device) else "fp32"
-    return recipe.updated("train", learning_rate=rate, epochs=epochs, precision=precision)
+        precision = "bf16" if bf16_pays(device) else "fp32"
+    return recipe.updated("train", learning_rate=rate, epochs=epochs, precision=precision, batch_rows=batch_rows)
 
 
 def bf16_pays(device: torch.device) -> bool:

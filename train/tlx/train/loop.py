@@ -70,7 +70,7 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
     torch.manual_seed(settings.seed)
     progress = (load_checkpoint(checkpoint, modules, optimizer) if resume else None) or Progress()
     forward, optimizer = accelerator.prepare(run.model, optimizer)
-    lengths, budget = run.train.student.lengths, token_budget(run.train, settings.batch_rows)
+    lengths, budget = run.train.student.lengths, token_budget(run.train, settings.batch_rows or 32)
     total = _total_steps(lengths, budget, settings.seed, epochs, accelerator.num_processes)
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
     task, autocast = run.objective.task, autocast_for(accelerator.device, settings.precision)

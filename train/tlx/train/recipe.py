@@ -78,8 +78,9 @@ class TrainSection:
     learning_rate: float | None = _number(None, 1e-8, 1.0)
     head_rate_factor: float = _number(5.0, 0.1, 1000)
     """The fresh head of a pretrained model learns so many times faster than the rest."""
-    batch_rows: int = _number(32, 1, 65_536)
-    """Rows a step on average: batches hold a budget of tokens, batch_rows times the mean length."""
+    batch_rows: int | None = _number(None, 1, 65_536)
+    """Rows a step on average: batches hold a budget of tokens, batch_rows times the mean length. Left out: 32, 128 for
+    small students."""
     weight_decay: float = _number(0.01, 0, 1)
     warmup_share: float = _number(0.1, 0, 0.9)
     max_grad_norm: float = _number(1.0, 0.001, 1e6)
@@ -112,7 +113,7 @@ class AugmentSection:
     """Transfer texts made from the training texts and labelled by the teacher."""
 
     count: int | None = _number(None, 0, 10_000_000)
-    """Left out: none without a teacher, 4 a training text (at most 60,000) for transformers, 16 (at most 240,000) else."""
+    """Left out: none without a teacher, 4 a training text (at most 60,000) for transformers, 10 (20,000 to 240,000) else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +169,7 @@ def read_recipe(name: str) -> Recipe:
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"recipe {name} cannot be read ({error}): give a TOML file or a shipped recipe") from error
     elif name in shipped_recipes():
-        text = resources.files("tlx.train").joinpath("recipes", f"{name}.toml").read_text(encoding="utf-8")
+        text = resources.files("tlx.train").joinpath("recipes").joinpath(f"{name}.toml").read_text(encoding="utf-8")
     else:
         raise UsageError(
             f"no recipe {name!r}: give a .toml file or one of {', '.join(shipped_recipes())} (`tlx train --list-recipes`)"

@@ -1,0 +1,60 @@
+"""Encoding as transformers does, and batches that hold every row once within their budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tlx.train.batches import encode, plan_batches, sorted_batches
+from tlx.train.pretrained import load_tokenizer
+from tlx.train.terms.distillation import mean_per_word
+
+lengths = st.lists(st.integers(1, 90), min_size=1, max_size=300).map(lambda items: np.array(items, dtype=np.int64))
+
+
+@settings(max_examples=50, deadline=None)
+@given(lengths=lengths, budget=st.integers(1, 400), seed=st.integers(0, 5))
+def test_every_row_is_in_one_batch_and_no_batch_is_over_its_budget(lengths: np.ndarray, budget: int, seed: int) -> None:
+    for batches in (
+        plan_batches(lengths, budget, np.random.default_rng(seed), group=3),
+        list(sorted_batches(lengths, budget)),
+    ):
+        assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+        for rows in batches:
+            assert len(rows) == 1 or len(rows) * lengths[rows].max() <= budget
+
+
+def test_the_same_seed_plans_the_same_batches_and_another_does_not() -> None:
+    lengths = np.arange(1, 200, dtype=np.int64)
+    plans = [plan_batches(lengths, 300, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    assert [p.tolist() for p in plans[0]] == [p.tolist() for p in plans[1]]
+    assert [p.tolist() for p in plans[0]] != [p.tolist() for p in plans[2]]
+
+
+def test_ids_and_masks_are_those_of_transformers(base: Path) -> None:
+    tokenizer = load_tokenizer(str(base))
+    texts = ["play some music", "", "turn off the lights now please " * 12, "漢字 🎉 card", "\tmy\ncard"]
+    rows = np.array([2, 0, 1, 4, 3])
+    inputs = encode(tokenizer, texts, 20).padded(rows)
+    wanted = tokenizer([texts[i] for i in rows], padding=True, truncation=True, max_length=20, return_tensors="pt")
+    assert torch.equal(inputs["input_ids"], wanted["input_ids"])
+    assert torch.equal(inputs["attention_mask"], wanted["attention_mask"])
+
+
+def test_word_numbers_join_the_pieces_of_a_word(base: Path) -> None:
+    encoded = encode(load_tokenizer(str(base)), ["play zoo music"], 20, words=True)
+    assert encoded.words is not None
+    # [CLS] play z ##o ##o music [SEP]
+    assert encoded.words.tolist() == [0, 1, 2, 2, 2, 3, 4]
+
+
+def test_states_are_averaged_over_the_pieces_of_each_word() -> None:
+    states = torch.arange(10, dtype=torch.float32).view(1, 5, 2)
+    words = torch.tensor([[0, 1, 1, 2, -1]])
+    means, there = mean_per_word(states, words, 3)
+    assert means.tolist() == [[[0.0, 1.0], [3.0, 4.0], [6.0, 7.0]]]
+    assert there.tolist() == [[True, True, True]]

@@ -1,0 +1,246 @@
+"""From a file to a model folder: what is written, what is the same after a kill, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.train.conftest import recipe, rows, write_csv
+
+from tlx.runtime.errors import DataError, TlxError, UsageError
+from tlx.runtime.folder import open_folder
+from tlx.train.console import Console
+from tlx.train.recipe import Recipe, recipe_from
+from tlx.train.train import run_folder, train
+
+QUIET = Console(quiet=True)
+
+
+def test_fine_tuning_learns_and_writes_a_whole_folder(teacher: Path) -> None:
+    folder = open_folder(teacher)
+    assert folder.manifest.labels == ("card", "lights", "music")
+    assert folder.manifest.variants["torch"].metrics["accuracy"] > 0.8
+    for record in (*folder.manifest.files.values(), folder.manifest.variants["torch"].file):
+        folder.read(record)
+    names = {path.name for path in teacher.iterdir()}
+    assert {"recipe.toml", "training.png", "README.md", "tokenizer.json"} <= names
+    assert not run_folder(teacher).exists()
+    lineage = folder.manifest.lineage
+    assert lineage["data"][0]["rows"] == 120
+    assert lineage["recipe"]["train"]["epochs"] == 12.0
+
+
+def test_the_folder_loads_in_transformers_with_its_labels(teacher: Path) -> None:
+    from transformers import pipeline
+
+    classify = pipeline("text-classification", model=str(teacher), device="cpu")
+    assert classify("play some loud music")[0]["label"] == "music"
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(base: Path, data: Path, tmp_path: Path) -> None:
+    weights = []
+    for number, seed in enumerate((3, 3, 4)):
+        out = tmp_path / str(number)
+        train(recipe(data, base).updated("train", seed=seed), out, console=QUIET)
+        weights.append(load_file(out / "model.safetensors"))
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+CHILD = """
+import sys, time
+from tlx.train.recipe import recipe_from
+from tlx.train.train import train
+from tlx.train.console import Console
+import json, tlx.train.loop as loop
+true_judge = loop._note
+def slow(*a):
+    time.sleep(0.03)
+    return true_judge(*a)
+loop._note = slow
+train(recipe_from(json.loads(sys.argv[1]), source="child"), sys.argv[2], console=Console(quiet=True))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_goes_on_to_the_weights_of_one_that_was_not(
+    how: signal.Signals, base: Path, data: Path, teacher: Path, tmp_path: Path
+) -> None:
+    settings = {"epochs": 4, "checkpoint_seconds": 0.0, "dropout": 0.2}
+    made = recipe(data, train=settings, model={"teachers": [str(teacher)], "layers": 1}, augment={"count": 60})
+    train(made, tmp_path / "whole", console=QUIET)
+    out = tmp_path / "stopped"
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    child = subprocess.Popen([sys.executable, "-c", CHILD, json.dumps(made.to_dict()), str(out)], env=environment)
+    checkpoint = run_folder(out) / "checkpoint" / "progress.json"
+    while child.poll() is None:
+        try:
+            step = json.loads(checkpoint.read_text())["step"]
+        except (OSError, ValueError, KeyError):
+            step = 0
+        if step >= 14:
+            break
+        time.sleep(0.02)
+    child.send_signal(how)
+    assert child.wait() != 0
+    assert not out.exists()
+    torch.manual_seed(12345)  # whatever the process did before must not matter
+    train(Recipe(), out, resume=True, console=QUIET)
+    whole, stopped = (load_file(folder / "model.safetensors") for folder in (tmp_path / "whole", out))
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+
+
+def test_resuming_nothing_or_another_recipe_is_refused(base: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    with pytest.raises(UsageError, match="holds no stopped run"):
+        train(Recipe(), out, resume=True, console=QUIET)
+    run_folder(out).mkdir()
+    (run_folder(out) / "recipe.json").write_text(json.dumps(recipe(data, base).to_dict()))
+    with pytest.raises(UsageError, match="had another recipe"):
+        train(recipe(data, base).updated("train", epochs=9), out, resume=True, console=QUIET)
+
+
+@pytest.mark.parametrize("kind", ["convolution", "gru", "bag"])
+def test_a_small_student_learns_from_its_teacher(kind: str, data: Path, teacher: Path, tmp_path: Path) -> None:
+    made = recipe(
+        data,
+        model={"teachers": [str(teacher)], "student": kind, "vocabulary": 210},
+        augment={"count": 300},
+        train={"epochs": 8},
+    )
+    result = train(made, tmp_path / "student", console=QUIET)
+    assert result.metrics["accuracy"] > 0.6
+    assert 400 <= result.rows <= 410
+    manifest = open_folder(tmp_path / "student").manifest
+    assert manifest.labels == open_folder(teacher).manifest.labels
+    assert manifest.lineage["teachers"][0]["sha256"]
+
+
+def test_two_teachers_and_unlabelled_texts_and_a_pruned_vocabulary(data: Path, teacher: Path, tmp_path: Path) -> None:
+    other = tmp_path / "unlabelled.txt"
+    other.write_text("play the loud song\ndark lamp now\n", encoding="utf-8")
+    made = recipe(
+        data,
+        data={"unlabelled": [str(other)]},
+        model={"teachers": [str(teacher), str(teacher)], "layers": 1, "vocabulary": 200},
+        augment={"count": 10},
+        train={"epochs": 1},
+    )
+    # 200 is the least that a recipe takes and more than the tiny vocabulary: nothing is pruned
+    result = train(made, tmp_path / "student", console=QUIET)
+    assert 105 + 2 + 10 <= result.rows <= 111 + 2 + 10
+    config = json.loads((tmp_path / "student" / "config.json").read_text())
+    assert config["num_hidden_layers"] == 1
+
+
+def test_an_encoder_learns_a_teachers_embeddings(base: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("\n".join(text for text, _ in rows(150, 1)), encoding="utf-8")
+    made = recipe(
+        corpus,
+        model={"task": "feature-extraction", "teachers": [str(base)], "layers": 1},
+        distil={"alpha": 1.0},
+        train={"epochs": 6, "save_precision": "fp16"},
+    )
+    result = train(made, tmp_path / "encoder", console=QUIET)
+    evaluations = open_folder(tmp_path / "encoder").manifest.lineage["training"]["evaluations"]
+    assert result.metrics["teacher_cosine"] > evaluations[0]["teacher_cosine"]
+    weights = load_file(tmp_path / "encoder" / "model.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float16}
+
+
+def test_several_labels_a_row_are_learnt_as_sigmoids(base: Path, tmp_path: Path) -> None:
+    lines = [json.dumps({"text": text, "labels": [label, "any"]}) for text, label in rows(90, 2)]
+    lines.append(json.dumps({"text": "nothing here", "labels": []}))
+    path = tmp_path / "multi.jsonl"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    result = train(recipe(path, base).updated("train", epochs=8), tmp_path / "model", console=QUIET)
+    assert result.metrics["micro_f1"] > 0.6
+    assert open_folder(tmp_path / "model").manifest.settings["multi_label"] is True
+
+
+def test_integer_labels_keep_their_order(base: Path, tmp_path: Path) -> None:
+    numbers = {"card": "10", "lights": "2", "music": "1"}
+    path = write_csv(tmp_path / "train.csv", [(text, numbers[label]) for text, label in rows(60, 3)])
+    train(recipe(path, base).updated("train", epochs=1), tmp_path / "model", console=QUIET)
+    assert open_folder(tmp_path / "model").manifest.labels == ("1", "2", "10")
+
+
+def refused(made: object, out: Path, match: str, kind: type[TlxError]) -> None:
+    """The run raises in one line, and leaves no folder."""
+    assert isinstance(made, Recipe)
+    with pytest.raises(kind, match=match) as caught:
+        train(made, out, console=QUIET)
+    assert "\n" not in str(caught.value)
+    assert not out.exists()
+
+
+def test_bad_data_is_refused_in_one_line(base: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    one_class = write_csv(tmp_path / "one.csv", [("a b", "x"), ("c d", "x")])
+    refused(recipe(one_class, base), out, "only the label 'x'", DataError)
+    unseen = write_csv(tmp_path / "unseen.csv", [("play music", "music"), ("what is this", "other")])
+    refused(recipe(data, base, data={"validation": str(unseen)}), out, "label 'other', which the training", DataError)
+    nan = write_csv(tmp_path / "nan.csv", [("play music", "music"), ("what is this", "NaN")])
+    refused(recipe(nan, base), out, "nan.csv line 3: column 'label' has no label", DataError)
+    refused(recipe(tmp_path / "none.csv", base), out, "none.csv does not exist", DataError)
+
+
+def test_a_bad_base_or_teacher_is_refused_in_one_line(base: Path, data: Path, teacher: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    refused(recipe(data, tmp_path), out, "has no config.json", UsageError)
+    damaged = tmp_path / "damaged"
+    shutil.copytree(base, damaged)
+    (damaged / "model.safetensors").write_bytes((damaged / "model.safetensors").read_bytes()[:1000])
+    refused(recipe(data, damaged), out, "does not load as a model", UsageError)
+    refused(recipe(data), out, "nothing to start from", UsageError)
+    refused(recipe(data, model={"teachers": [str(base)]}), out, "is not trained for text-classification", UsageError)
+    other = write_csv(tmp_path / "other.csv", [(text, label + "2") for text, label in rows(40, 5)])
+    refused(recipe(other, model={"teachers": [str(teacher)]}), out, "does not know the label 'card2'", DataError)
+    refused(recipe(data, base, model={"layers": 9}), out, "--layers 9", UsageError)
+    refused(
+        recipe(data, model={"teachers": [str(teacher)], "student": "gru", "layers": 2}),
+        out,
+        "--layers is for",
+        UsageError,
+    )
+
+
+def test_a_folder_that_exists_is_kept_unless_told_otherwise(base: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    out.mkdir()
+    (out / "mine.txt").write_text("precious")
+    with pytest.raises(UsageError, match="exists: choose another folder or pass --overwrite"):
+        train(recipe(data, base), out, console=QUIET)
+    assert (out / "mine.txt").read_text() == "precious"
+    train(recipe(data, base).updated("train", epochs=1), out, overwrite=True, console=QUIET)
+    assert (out / "tlx.json").exists()
+    assert not (out / "mine.txt").exists()
+
+
+def test_a_split_keeps_each_label_and_shares_no_row(data: Path) -> None:
+    from tlx.runtime.examples import read_table
+    from tlx.runtime.tasks.classification import TextClassification
+    from tlx.train.split import stratified_split
+
+    examples = TextClassification.parse(read_table(data), {})
+    first, held = stratified_split(examples, 0.2, 0)
+    assert len(first) + len(held) == 120
+    assert not set(first.texts) & set(held.texts)
+    assert set(held.gold or ()) == set(first.gold or ()) == {"card", "lights", "music"}
+
+
+def test_settings_of_a_recipe_reach_the_model(base: Path, data: Path, tmp_path: Path) -> None:
+    made = recipe_from({}, source="x", settings=["train.dropout=0.3", "model.hidden=16"], base=recipe(data, base))
+    train(made, tmp_path / "model", console=QUIET)
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert (config["hidden_dropout_prob"], config["hidden_size"]) == (0.3, 16)

@@ -90,7 +90,11 @@ def train_command(
     from tlx.train.console import Console
     from tlx.train.train import train
 
-    result = train(resolved, out, overwrite=overwrite, resume=resume, console=Console(quiet=quiet))
+    try:
+        result = train(resolved, out, overwrite=overwrite, resume=resume, console=Console(quiet=quiet))
+    except KeyboardInterrupt:
+        print(f"stopped; nothing is lost: go on with `tlx train --resume --out {out}`", file=sys.stderr)
+        raise
     figures = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
     if as_json:
         document = {**vars(result), "folder": str(result.folder)}

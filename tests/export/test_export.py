@@ -102,10 +102,13 @@ def test_other_precisions_are_made_and_verified(precision: Any, file: str, check
     assert np.abs(load(folder, precision, "cpu").logits(TEXTS) - reference).mean() < 0.5
 
 
-def test_variants_made_before_are_kept(checkpoint: Any) -> None:
+def test_variants_made_before_are_kept_and_verified_again(checkpoint: Any, answered_data: Any) -> None:
     folder = checkpoint()
     export(folder, config=replace(QUICK, precisions=("int8",)))
-    manifest = export(folder, config=replace(QUICK, precisions=("fp16",))).folder.manifest
+    config = replace(QUICK, precisions=("fp16",), data=answered_data(folder), max_drop=0.3)
+    manifest = export(folder, config=config).folder.manifest
+    assert manifest.variants["int8"].metrics["accuracy"] > 0.7
+    assert manifest.variants["int8"].report["method"] == "int8-dynamic"
     assert set(manifest.variants) == {"torch", "fp32", "int8", "fp16"}
     assert manifest.default == {"cpu": "int8", "cuda": "fp16"}
     load(folder, "int8", "cpu")("thanks")

@@ -17,7 +17,7 @@ from tlx.export.evidence import Evidence, gather_evidence, golden_json, read_eva
 from tlx.export.pretrained import TOKENIZER, load_model, open_source, tokenizer_file
 from tlx.export.torch_engine import TorchEngine
 from tlx.export.variants import FILES, Made, make_fp32, make_precision
-from tlx.export.workbench import Speed, Workbench, measure
+from tlx.export.workbench import Candidate, Speed, Workbench, measure
 from tlx.runtime.card import write_card
 from tlx.runtime.errors import FolderError, UsageError
 from tlx.runtime.examples import Examples
@@ -32,6 +32,7 @@ from tlx.runtime.folder import (
     write_atomically,
 )
 from tlx.runtime.machine import machine_description, usable_cores
+from tlx.runtime.predictor import Predictor
 from tlx.runtime.tokens import open_tokens
 
 __all__ = ["ExportResult", "export"]
@@ -39,7 +40,7 @@ __all__ = ["ExportResult", "export"]
 Say = Callable[[str], None]
 PACKAGES = ("onnx", "onnxruntime", "onnxruntime-gpu", "optimum-onnx", "torch", "transformers")
 SHARED_FILES = (TOKENIZER, "config.json")
-SLOWER = 1.02  # a p50 over this many times fp32's is slower, not noise
+SLOWER = 1.02  # a p50 within this many times the lowest is level with it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,21 @@ def _make_all(
     rows = engine.encode(bench.evidence.texts[: config.calibration_rows]) if config.calibration == "static" else []
     for precision in config.precisions:
         made[precision] = make_precision(bench, precision, graphs, config, rows, say)
-    return made
+    return {**made, **_made_before(bench, made, say)}
+
+
+def _made_before(bench: Workbench, made: Mapping[VariantName, Made], say: Say) -> dict[VariantName, Made]:
+    """The folder's other variants, verified again on this evidence, so that all figures compare."""
+    found: dict[VariantName, Made] = {}
+    for variant in bench.manifest.variants.values():
+        if variant.name == "torch" or variant.name in made:
+            continue
+        say(f"{variant.name}: verifying what was made before")
+        folder = Folder(path=bench.stage, manifest=bench.manifest)
+        predictor = Predictor.open(folder, variant.name, "cpu", bench.threads)
+        candidate = Candidate(path=variant.file.path, predictor=predictor)
+        found[variant.name] = Made(candidate=candidate, report=bench.judge(candidate), facts=variant.report)
+    return found
 
 
 def _speeds(
@@ -130,19 +145,24 @@ def _finish_manifest(
     )
     for name, item in made.items():
         bench.keep(item.candidate, FILES[name])
-        report = {**item.report.figures(), **item.facts, **measured.get(name, {})}
+        report = {**item.facts, **item.report.figures(), **measured.get(name, {})}
         record = file_record(bench.stage, FILES[name])
         manifest = manifest.with_variant(Variant(name=name, file=record, metrics=item.report.metrics, report=report))
     lineage = {**manifest.lineage, "export": _lineage(config, examples)}
-    return replace(manifest, default=choose_default(manifest), lineage=lineage)
+    return replace(manifest, default=choose_default(manifest, config.max_drop), lineage=lineage)
 
 
-def choose_default(manifest: Manifest) -> dict[str, str]:
-    """The variant that each device loads. cpu: lowest p50, and never one slower than fp32; cuda: fp16, else fp32.
+def choose_default(manifest: Manifest, max_drop: float) -> dict[str, str]:
+    """The variant within `max_drop` that each device loads. cpu: lowest p50 (of level ones the smallest); cuda: fp16,
+    else fp32.
 
     Without figures of speed int8 is taken as the fastest on the CPU.
     """
-    there = {name: variant for name, variant in manifest.variants.items() if name != "torch"}
+    there = {
+        name: variant
+        for name, variant in manifest.variants.items()
+        if name != "torch" and (variant.report.get("drop") or 0.0) <= max_drop + 1e-9
+    }
     timed = {name: v.report["p50_ms"] for name, v in there.items() if v.report.get("p50_ms") is not None}
     if "fp32" in timed:
         best = min(timed, key=lambda name: (timed[name], there[name].file.size_bytes))

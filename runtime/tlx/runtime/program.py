@@ -120,3 +120,7 @@ def _format_warning(
 def _fail(message: str, code: int) -> int:
     print(f"tlx: error: {message}", file=sys.stderr)
     return code
+
+
+if __name__ == "__main__":
+    main()

@@ -23,6 +23,7 @@ from tlx.runtime.errors import TrainingError
 from tlx.runtime.examples import Examples
 from tlx.train.batches import Rows, plan_batches, sorted_batches
 from tlx.train.checkpoint import Progress, load_checkpoint, save_checkpoint, save_state
+from tlx.train.dropout import replace_dropout
 from tlx.train.objective import Objective
 from tlx.train.recipe import TrainSection
 from tlx.train.tasks.task import TrainTask
@@ -73,6 +74,7 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
     lengths, budget = run.train.student.lengths, token_budget(run.train, settings.batch_rows or 32)
     total = _total_steps(lengths, budget, settings.seed, epochs, accelerator.num_processes)
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
+    stream = replace_dropout(modules, settings.seed) if accelerator.device.type == "cpu" else None
     task, autocast = run.objective.task, autocast_for(accelerator.device, settings.precision)
     with _stoppable() as asked_to_stop:
         while progress.step < total and not progress.stopped:
@@ -85,6 +87,8 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
                 for group, base in zip(optimizer.param_groups, base_rates, strict=True):
                     group["lr"] = base * factor
                 forward.train()
+                if stream is not None:
+                    stream.set_step(progress.step, accelerator.process_index)
                 loss = run.objective(forward, run.train.batch(rows).to(accelerator.device), autocast())
                 accelerator.backward(loss)
                 accelerator.clip_grad_norm_(modules.parameters(), settings.max_grad_norm)

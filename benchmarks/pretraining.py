@@ -1,0 +1,102 @@
+"""What pretraining is worth: a backbone fine-tuned, against the same shape from random weights, by the same recipe.
+
+Trains both on the whole training set and on a few examples a label (`--shots`), with tlx's default settings, and measures
+accuracy on the test set. The validation file chooses the best epoch on every side. Figures are means over the seeds.
+
+    python benchmarks/pretraining.py --base models/tlx-mini-en --data-dir ../shared/data/clinc150
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measuring import add_output, labelled_texts, machine, report, say, table
+
+TARGETS = {"whole_accuracy": 0.94, "whole_lead": 0.05}
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", required=True, help="pretrained model folder")
+    parser.add_argument(
+        "--data-dir", required=True, type=Path, help="folder with train.csv, validation.csv and test.csv"
+    )
+    parser.add_argument("--shots", type=int, default=10, help="examples a label in the small training set")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--rows", type=int, help="a random sample of so many rows stands for the whole training set")
+    parser.add_argument("--epochs", type=float, help="instead of what tlx would choose")
+    add_output(parser)
+    return parser.parse_args()
+
+
+def sampled(texts: list[str], gold: list[str], seed: int, *, rows: int | None, shots: int | None) -> list[int]:
+    """Row numbers: at most `rows` in all, at most `shots` of each label, chosen by the seed."""
+    taken: dict[str, int] = defaultdict(int)
+    chosen: list[int] = []
+    for row in np.random.default_rng(seed).permutation(len(texts)).tolist()[:rows]:
+        if shots is None or taken[gold[row]] < shots:
+            taken[gold[row]] += 1
+            chosen.append(row)
+    return chosen
+
+
+def trained(options: argparse.Namespace, place: Path, data: Path, seed: int, *, random_weights: bool) -> dict[str, Any]:
+    """Test accuracy, epochs run to the best, and seconds of one training."""
+    from tlx.export.torch_engine import open_torch
+    from tlx.runtime.evaluate import evaluate
+    from tlx.runtime.examples import read_table
+    from tlx.runtime.folder import open_folder
+    from tlx.runtime.tasks.classification import TextClassification
+    from tlx.train.recipe import Recipe
+    from tlx.train.train import train
+
+    recipe = Recipe().updated("data", train=str(data), validation=str(options.data_dir / "validation.csv"))
+    recipe = recipe.updated("model", base=options.base, random_weights=random_weights)
+    recipe = recipe.updated("train", seed=seed, epochs=options.epochs)
+    result = train(recipe, place / "model", overwrite=True)
+    test = TextClassification.parse(read_table(options.data_dir / "test.csv"), {})
+    accuracy = evaluate(open_torch(open_folder(place / "model"), "cpu"), test)["metrics"]["accuracy"]
+    return {"accuracy": accuracy, "best_epoch": result.best_epoch, "rows": result.rows, "seconds": result.seconds}
+
+
+def main() -> None:
+    options, here = arguments(), machine()
+    texts, gold = labelled_texts(options.data_dir / "train.csv")
+    sets = {"whole": None, f"{options.shots} a label": options.shots}
+    runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        for seed in range(options.seeds):
+            for name, shots in sets.items():
+                data = place / "train.csv"
+                with data.open("w", newline="", encoding="utf-8") as stream:
+                    rows = sampled(texts, gold, seed, rows=options.rows, shots=shots)
+                    csv.writer(stream).writerows([("text", "label"), *((texts[row], gold[row]) for row in rows)])
+                for start in ("pretrained", "random"):
+                    say(f"seed {seed}: {name}, {start}")
+                    found = trained(options, place, data, seed, random_weights=start == "random")
+                    runs[f"{name}, {start}"].append(found)
+    means = {
+        name: {key: float(np.mean([run[key] for run in found])) for key in found[0]} for name, found in runs.items()
+    }
+    accuracy = {name: found["accuracy"] for name, found in means.items()}
+    leads = {name: accuracy[f"{name}, pretrained"] - accuracy[f"{name}, random"] for name in sets}
+    table(("", *next(iter(means.values()))), [(name, *found.values()) for name, found in means.items()])
+    for name, lead in leads.items():
+        say(f"{name}: pretraining is worth {100 * lead:.1f} points")
+    say(f"targets on the whole set: accuracy ≥ {TARGETS['whole_accuracy']}, lead ≥ {TARGETS['whole_lead']:.2f}")
+    met = {
+        "whole_accuracy": accuracy["whole, pretrained"] >= TARGETS["whole_accuracy"],
+        "whole_lead": leads["whole"] >= TARGETS["whole_lead"],
+    }
+    report(options, {"means": means, "runs": dict(runs), "leads": leads, "targets": TARGETS, "met": met}, here)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Dropout whose random numbers cost little on a CPU.
+
+torch draws one Mersenne-Twister number an element, which for a small model on short texts is a good part of a step. Here
+each element takes one byte of SFC64, so that p is a multiple of 1/256, and the scale is that of the p in use. The stream is
+set anew for every step from (seed, step, process): a resumed run draws what an uninterrupted one would.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+__all__ = ["ByteDropout", "Stream", "replace_dropout"]
+
+
+class Stream:
+    """Random bytes, shared by all dropouts of a model."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._bits = np.random.SFC64(seed)
+
+    def set_step(self, step: int, process: int) -> None:
+        """From here on the bytes are those of this step."""
+        self._bits = np.random.SFC64([self.seed, 3, step, process])
+
+    def take(self, shape: torch.Size) -> torch.Tensor:
+        """uint8, uniform over 0 to 255."""
+        count = shape.numel()
+        words = self._bits.random_raw(-(-count // 8))
+        return torch.from_numpy(words.view(np.uint8)[:count]).view(shape)
+
+
+class ByteDropout(nn.Module):
+    """Zeroes elements with probability round(256·p)/256 and scales the others to keep the mean, while training."""
+
+    def __init__(self, p: float, stream: Stream) -> None:
+        super().__init__()
+        self.dropped = min(round(256 * p), 255)
+        self.stream = stream
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        if not self.training or not self.dropped:
+            return values
+        kept = (self.stream.take(values.shape) >= self.dropped).to(values.dtype)
+        return values * kept.mul_(256 / (256 - self.dropped))
+
+
+def replace_dropout(model: nn.Module, seed: int) -> Stream:
+    """Every nn.Dropout of the model is a ByteDropout on the stream that is returned."""
+    stream = Stream(seed)
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Dropout:
+                setattr(parent, name, ByteDropout(child.p, stream))
+    return stream

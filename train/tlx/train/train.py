@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from tlx.runtime.card import write_card
 from tlx.runtime.errors import DataError, FolderError, UsageError
@@ -78,15 +78,21 @@ def train(
     out, console = Path(out), console or Console()
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists: choose another folder or pass --overwrite")
-    folder = run_folder(out)
+    folder, accelerator = run_folder(out), Accelerator()
     try:
-        recipe = _opened(folder, recipe, resume=resume)
-        result = _run(recipe, out, folder, overwrite=overwrite, resume=resume, console=console)
-    except OSError as error:
+        with accelerator.main_process_first():
+            recipe = _opened(folder, recipe, resume=resume or not accelerator.is_main_process)
+        if not accelerator.is_main_process:
+            console = Console(quiet=True)
+        result = _run(recipe, out, folder, accelerator, overwrite=overwrite, resume=resume, console=console)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise FolderError(
-            f"{out} was not written: {error.strerror or error}; `--resume` goes on from the last checkpoint"
+            f"{out} was not written: {reason}; mend that and go on with `tlx train --resume --out {out}`"
         ) from error
-    shutil.rmtree(folder, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        shutil.rmtree(folder, ignore_errors=True)
     return result
 
 
@@ -108,9 +114,17 @@ def _opened(folder: Path, recipe: Recipe, *, resume: bool) -> Recipe:
     return recipe
 
 
-def _run(recipe: Recipe, out: Path, folder: Path, *, overwrite: bool, resume: bool, console: Console) -> TrainResult:
+def _run(
+    recipe: Recipe,
+    out: Path,
+    folder: Path,
+    accelerator: Accelerator,
+    *,
+    overwrite: bool,
+    resume: bool,
+    console: Console,
+) -> TrainResult:
     torch.manual_seed(recipe.train.seed)
-    accelerator = Accelerator(cpu=os.environ.get("TLX_DEVICE") == "cpu")
     device = accelerator.device
     recipe, data, task = _read(recipe)
     console.say(f"{len(data.train)} training and {len(data.validation)} validation rows from {data.train.source}")
@@ -120,7 +134,8 @@ def _run(recipe: Recipe, out: Path, folder: Path, *, overwrite: bool, resume: bo
     texts = _transfer_texts(recipe, data, teachers, console)
     every_text = [*data.train.texts, *texts]
     student = build(recipe.model, task, teachers, every_text, recipe.train.dropout)
-    recipe, rows, validation = _rows(recipe, task, teachers, student, data, texts, folder, device, console)
+    with accelerator.main_process_first():
+        recipe, rows, validation = _rows(recipe, task, teachers, student, data, texts, folder, device, console)
     states = _hidden_states(recipe, task, teachers, student)
     model, narrowed = student.model, None
     if model.get_output_embeddings() is None:

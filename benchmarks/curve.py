@@ -98,7 +98,9 @@ def plot(points: list[dict[str, Any]], path: Path, title: str) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xticks([tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if _near(tick, points)])
+    axes.set_xticks(
+        [tick for tick in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if _near(tick, points)]
+    )
     axes.margins(0.12)
     axes.set_xlabel("size, MB (model file and tokenizer.json)")
     axes.set_ylabel(f"{points[0]['metric']}, %")
@@ -118,6 +120,7 @@ def _near(tick: float, points: list[dict[str, Any]]) -> bool:
 
 def _label(figure: Any, axes: Any, points: list[dict[str, Any]], colours: dict[str, Any]) -> None:
     """A label at each point, where it covers neither a mark nor another label, if there is such a place."""
+    from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Bbox
 
     marks = [axes.transData.transform((p["size_mb"], 100 * p["accuracy"])) for p in points]
@@ -133,6 +136,7 @@ def _label(figure: Any, axes: Any, points: list[dict[str, Any]], colours: dict[s
                 va="center",
                 fontsize=7.5,
                 color=colours[point["folder"]],
+                path_effects=[withStroke(linewidth=2.5, foreground="white")],
             )
             box = text.get_window_extent(figure.canvas.get_renderer())
             inside = axes.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and axes.bbox.y0 <= box.y0 <= axes.bbox.y1

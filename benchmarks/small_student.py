@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import add_output, alternate, fresh, labelled_texts, machine, report, say, table
+from measuring import Refused, add_output, alternate, fresh, labelled_texts, machine, report, say, table
 
 ENGINES = Path(__file__).with_name("engines.py")
 TARGETS = {"size_mb": 2.5, "accuracy": 0.985, "texts_per_s": 50.0, "p50_ms": 60.0, "first_answer_s": 20.0}
@@ -74,7 +74,10 @@ def measured(options: argparse.Namespace) -> tuple[dict[str, dict[str, float]], 
 
 def main() -> None:
     options, here = arguments(), machine()
-    figures, accuracies = measured(options)
+    try:
+        figures, accuracies = measured(options)
+    except Refused as error:
+        raise SystemExit(f"a side gave no figures: {error}") from error
     teacher, student = figures["teacher"], figures["student"]
     ratios = {
         "size_mb": teacher["size_mb"] / student["size_mb"],

@@ -55,7 +55,8 @@ def train_tlx(task: dict[str, Any]) -> dict[str, Any]:
     recipe = recipe.updated("model", base=task["base"], max_tokens=task["max_tokens"])
     recipe = recipe.updated("train", epochs=task["epochs"], batch_rows=ROWS_A_STEP, learning_rate=task["learning_rate"])
     result = train(recipe, task["folder"], console=Console(quiet=True))
-    return {"rows": result.rows, "steps": result.steps, "seconds": result.seconds}
+    bf16 = 'precision = "bf16"' in Path(task["folder"], "recipe.toml").read_text(encoding="utf-8")
+    return {"rows": result.rows, "steps": result.steps, "seconds": result.seconds, "bf16": int(bf16)}
 
 
 def train_trainer(task: dict[str, Any]) -> dict[str, Any]:
@@ -94,7 +95,12 @@ def train_trainer(task: dict[str, Any]) -> dict[str, Any]:
     output = trainer.train()
     trainer.save_model(task["folder"])
     tokenizer.save_pretrained(task["folder"])
-    return {"rows": len(rows), "steps": output.global_step, "seconds": output.metrics["train_runtime"]}
+    return {
+        "rows": len(rows),
+        "steps": output.global_step,
+        "seconds": output.metrics["train_runtime"],
+        "bf16": int(task["bf16"]),
+    }
 
 
 def child(task: dict[str, Any]) -> None:
@@ -102,15 +108,17 @@ def child(task: dict[str, Any]) -> None:
     from tlx.export.pretrained import open_source
     from tlx.export.torch_engine import open_torch
 
-    found = (train_tlx if task["side"] == "tlx" else train_trainer)(task)
+    found: dict[str, Any] = (train_tlx if task["side"] == "tlx" else train_trainer)(task)
     texts, gold = labelled_texts(task["validation"])
     engine = open_torch(open_source(Path(task["folder"])), "cpu")
     right = sum(answer["label"] == label for answer, label in zip(engine(texts), gold, strict=True))
-    print(
-        json.dumps(
-            {**found, "rows_per_s": found["rows"] * task["epochs"] / found["seconds"], "accuracy": right / len(gold)}
-        )
-    )
+    seen = found["rows"] * task["epochs"]
+    found |= {
+        "rows_per_step": seen / found["steps"],
+        "rows_per_s": seen / found["seconds"],
+        "accuracy": right / len(gold),
+    }
+    print(json.dumps(found))
 
 
 def write_sample(path: Path, source: str, rows: int | None, *, shuffle: bool) -> None:

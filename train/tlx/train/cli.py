@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,6 +96,8 @@ def train_command(
     except KeyboardInterrupt:
         print(f"stopped; nothing is lost: go on with `tlx train --resume --out {out}`", file=sys.stderr)
         raise
+    if os.environ.get("RANK", "0") != "0":
+        return  # one of several processes: the first one speaks
     figures = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
     if as_json:
         document = {**vars(result), "folder": str(result.folder)}

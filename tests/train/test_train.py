@@ -34,6 +34,7 @@ def test_fine_tuning_learns_and_writes_a_whole_folder(teacher: Path) -> None:
     names = {path.name for path in teacher.iterdir()}
     assert {"recipe.toml", "training.png", "README.md", "tokenizer.json"} <= names
     assert not run_folder(teacher).exists()
+    assert (teacher / "README.md").read_text().split("# ")[1].startswith("model\n")
     lineage = folder.manifest.lineage
     assert lineage["data"][0]["rows"] == 120
     assert lineage["recipe"]["train"]["epochs"] == 12.0

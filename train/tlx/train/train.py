@@ -159,7 +159,7 @@ def _run(
         narrowed.restore(model)
     if accelerator.is_main_process:
         with staged_folder(out, overwrite=overwrite) as stage:
-            _write(stage, recipe, task, student, data, teachers, progress, len(rows))
+            _write(stage, out, recipe, task, student, data, teachers, progress, len(rows))
     best = next(e for e in progress.evaluations if e["epoch"] == progress.best_epoch)
     return TrainResult(
         folder=out,
@@ -303,6 +303,7 @@ def _reporter(advance: Advance, metric: str) -> Report:
 
 def _write(
     stage: Path,
+    out: Path,
     recipe: Recipe,
     task: TrainTask,
     student: Student,
@@ -351,7 +352,7 @@ def _write(
         lineage=lineage,
     )
     (stage / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    (stage / "README.md").write_text(write_card(Folder(path=stage, manifest=manifest)), encoding="utf-8")
+    (stage / "README.md").write_text(write_card(Folder(path=out, manifest=manifest)), encoding="utf-8")
 
 
 def _versions() -> dict[str, str]:

@@ -10,54 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import LABELS, WORDS
 
-LABELS = ("card", "lights", "music", "weather")
-WORDS = [
-    "please",
-    "cancel",
-    "my",
-    "card",
-    "send",
-    "me",
-    "a",
-    "new",
-    "one",
-    "what",
-    "is",
-    "the",
-    "weather",
-    "in",
-    "paris",
-    "tomorrow",
-    "play",
-    "some",
-    "music",
-    "turn",
-    "off",
-    "lights",
-    "how",
-    "much",
-    "money",
-    "do",
-    "i",
-    "have",
-    "on",
-    "account",
-    "book",
-    "table",
-    "for",
-    "two",
-    "set",
-    "an",
-    "alarm",
-    "at",
-    "seven",
-    "thanks",
-    "not",
-    "good",
-    "bad",
-    "very",
-]
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 SIZES: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 

@@ -75,7 +75,7 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
     total = _total_steps(lengths, budget, settings.seed, epochs, accelerator.num_processes)
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
     stream = replace_dropout(modules, settings.seed) if accelerator.device.type == "cpu" else None
-    task, autocast = run.objective.task, autocast_for(accelerator.device, settings.precision)
+    autocast = autocast_for(accelerator.device, settings.precision)
     with _stoppable() as asked_to_stop:
         while progress.step < total and not progress.stopped:
             batches = plan_batches(lengths, budget, np.random.default_rng([settings.seed, 2, progress.epoch]))
@@ -86,9 +86,9 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
                 factor = _schedule(progress.step, total, settings.warmup_share)
                 for group, base in zip(optimizer.param_groups, base_rates, strict=True):
                     group["lr"] = base * factor
-                forward.train()
                 if stream is not None:
                     stream.set_step(progress.step, accelerator.process_index)
+                forward.train()
                 loss = run.objective(forward, run.train.batch(rows).to(accelerator.device), autocast())
                 accelerator.backward(loss)
                 accelerator.clip_grad_norm_(modules.parameters(), settings.max_grad_norm)
@@ -103,9 +103,7 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
                 if asked_to_stop():
                     raise KeyboardInterrupt
             progress.epoch, progress.batch = progress.epoch + 1, 0
-            outputs = predict_rows(task, run.model, run.validation, autocast, budget * 4)
-            figures = task.metrics(outputs, run.validation_examples, run.validation.teacher_outputs)
-            if _judge(progress, figures, task.main_metric, settings.patience) and accelerator.is_main_process:
+            if _evaluated(run, progress, autocast, budget * 4) and accelerator.is_main_process:
                 save_state(run.folder / "best.safetensors", run.model.state_dict())
             report(progress, total)
     accelerator.wait_for_everyone()
@@ -208,10 +206,13 @@ def _note(progress: Progress, loss: float, rows: int, seconds: float) -> None:
         progress.loss_sum, progress.loss_count = 0.0, 0
 
 
-def _judge(progress: Progress, figures: dict[str, float], metric: str, patience: int) -> bool:
-    """Notes an evaluation; True when it is the best so far."""
+def _evaluated(run: Fit, progress: Progress, autocast: Callable[[], AbstractContextManager[None]], budget: int) -> bool:
+    """Measures the model on the validation rows and notes it; True when it is the best so far."""
+    task, patience = run.objective.task, run.settings.patience
+    outputs = predict_rows(task, run.model, run.validation, autocast, budget)
+    figures = task.metrics(outputs, run.validation_examples, run.validation.teacher_outputs)
     progress.evaluations.append({"epoch": progress.epoch, "step": progress.step, **figures})
-    value = figures[metric]
+    value = figures[task.main_metric]
     if progress.best is None or value > progress.best:
         progress.best, progress.best_epoch, progress.since_best = value, progress.epoch, 0
         return True

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +14,9 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from tlx.runtime.card import write_card
 from tlx.runtime.errors import DataError, FolderError, UsageError
-from tlx.runtime.examples import Examples, read_table
-from tlx.runtime.folder import MANIFEST, Folder, Manifest, Variant, file_record, staged_folder
+from tlx.runtime.examples import read_table
+from tlx.runtime.folder import staged_folder
 from tlx.train.augment import augment, embedding_neighbours
 from tlx.train.batches import Encoded, Rows, encode
 from tlx.train.building import Student, build
@@ -30,7 +25,6 @@ from tlx.train.console import Advance, Console
 from tlx.train.defaults import augment_count, max_tokens_for, resolve_training
 from tlx.train.loop import Fit, Report, fit
 from tlx.train.objective import HiddenStates, Objective
-from tlx.train.plot import plot_training
 from tlx.train.pretrained import token_limit
 from tlx.train.recipe import Recipe, recipe_from
 from tlx.train.split import stratified_split
@@ -38,6 +32,7 @@ from tlx.train.tasks import train_task
 from tlx.train.tasks.task import TrainTask
 from tlx.train.teachers import Teacher, ask_teachers, load_teacher
 from tlx.train.trainable import UsedRows
+from tlx.train.writing import Data, write_model
 
 __all__ = ["TrainResult", "run_folder", "train"]
 
@@ -53,13 +48,6 @@ class TrainResult:
     steps: int
     rows: int
     seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Data:
-    train: Examples
-    validation: Examples
-    sources: tuple[Examples, ...]
 
 
 def run_folder(out: Path) -> Path:
@@ -159,7 +147,7 @@ def _run(
         narrowed.restore(model)
     if accelerator.is_main_process:
         with staged_folder(out, overwrite=overwrite) as stage:
-            _write(stage, out, recipe, task, student, data, teachers, progress, len(rows))
+            write_model(stage, out, recipe, task, student, data, teachers, progress, len(rows))
     best = next(e for e in progress.evaluations if e["epoch"] == progress.best_epoch)
     return TrainResult(
         folder=out,
@@ -172,7 +160,7 @@ def _run(
     )
 
 
-def _read(recipe: Recipe) -> tuple[Recipe, _Data, TrainTask]:
+def _read(recipe: Recipe) -> tuple[Recipe, Data, TrainTask]:
     """The examples, split, and the task they are for."""
     section = recipe.data
     if section.train is None:
@@ -183,10 +171,10 @@ def _read(recipe: Recipe) -> tuple[Recipe, _Data, TrainTask]:
     task = kind(whole)
     if section.validation is not None:
         held = kind.parse(read_table(section.validation, split="validation"), columns)
-        data = _Data(train=whole, validation=held, sources=(whole, held))
+        data = Data(train=whole, validation=held, sources=(whole, held))
     else:
         first, held = stratified_split(whole, section.validation_share, recipe.train.seed)
-        data = _Data(train=first, validation=held, sources=(whole,))
+        data = Data(train=first, validation=held, sources=(whole,))
     if not len(data.validation) or not len(data.train):
         raise DataError(f"{section.train} has {len(whole)} rows: too few to hold some out; pass --validation FILE")
     task.gold(data.validation)
@@ -204,7 +192,7 @@ def _adopt(task: TrainTask, teachers: Sequence[Teacher]) -> None:
         task.adopt_labels(teachers[0].labels, teachers[0].source)
 
 
-def _transfer_texts(recipe: Recipe, data: _Data, teachers: Sequence[Teacher], console: Console) -> list[str]:
+def _transfer_texts(recipe: Recipe, data: Data, teachers: Sequence[Teacher], console: Console) -> list[str]:
     """Unlabelled and augmented texts for the teachers to label; none without a teacher."""
     texts: list[str] = []
     for source in recipe.data.unlabelled:
@@ -232,7 +220,7 @@ def _rows(
     task: TrainTask,
     teachers: Sequence[Teacher],
     student: Student,
-    data: _Data,
+    data: Data,
     texts: Sequence[str],
     folder: Path,
     device: torch.device,
@@ -299,65 +287,3 @@ def _reporter(advance: Advance, metric: str) -> Report:
         shown = units
 
     return report
-
-
-def _write(
-    stage: Path,
-    out: Path,
-    recipe: Recipe,
-    task: TrainTask,
-    student: Student,
-    data: _Data,
-    teachers: Sequence[Teacher],
-    progress: Progress,
-    rows: int,
-) -> None:
-    """The model folder, complete, in `stage`."""
-    model = student.model.to("cpu")
-    if recipe.train.save_precision == "fp16":
-        model = model.half()
-    model.save_pretrained(stage)
-    student.tokenizer.save_pretrained(stage)
-    task.write_extras(stage, model)
-    (stage / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
-    plot_training(stage / "training.png", progress, task.main_metric)
-    best = next(e for e in progress.evaluations if e["epoch"] == progress.best_epoch)
-    metrics = {name: value for name, value in best.items() if name not in ("epoch", "step")}
-    lineage: dict[str, Any] = {
-        "base": recipe.model.base,
-        "teachers": [{"path": teacher.source, "sha256": teacher.fingerprint} for teacher in teachers],
-        "data": [{"path": part.source, "rows": len(part), "sha256": part.sha256} for part in data.sources],
-        "recipe": recipe.to_dict(),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "versions": _versions(),
-        "training": {
-            "metrics": metrics,
-            "validation_rows": len(data.validation),
-            "training_rows": rows,
-            "best_epoch": progress.best_epoch,
-            "steps": progress.step,
-            "seconds": round(progress.seconds, 1),
-            "evaluations": progress.evaluations,
-        },
-        "plot": "training.png",
-    }
-    torch_file = file_record(stage, "model.safetensors")
-    manifest = Manifest(
-        task=task.name,
-        labels=task.labels,
-        max_tokens=recipe.model.max_tokens or 512,
-        settings=task.settings,
-        files={name: file_record(stage, name) for name in ("config.json", "tokenizer.json")},
-        variants={"torch": Variant(name="torch", file=torch_file, metrics=metrics)},
-        lineage=lineage,
-    )
-    (stage / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    (stage / "README.md").write_text(write_card(Folder(path=out, manifest=manifest)), encoding="utf-8")
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("tlx", "torch", "transformers", "tokenizers", "accelerate", "numpy"):
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found

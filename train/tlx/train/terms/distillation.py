@@ -33,6 +33,16 @@ def mean_per_word(states: torch.Tensor, words: torch.Tensor, count: int) -> tupl
     return sums / counts.clamp(min=1.0).unsqueeze(-1), counts > 0
 
 
+def _word_by_word(
+    own: torch.Tensor, other: torch.Tensor, words: torch.Tensor, teacher_words: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(own, other, which words both have), float32 means per word; words beyond the shorter text's last join it."""
+    count = int(min(words.max(), teacher_words.max())) + 1
+    ours, there = mean_per_word(own.float(), words.clamp(max=count - 1), count)
+    theirs, there_too = mean_per_word(other.float(), teacher_words.clamp(max=count - 1), count)
+    return ours, theirs, there & there_too
+
+
 def matched_layers(student: int, teacher: int, kept: Sequence[int] | None) -> list[tuple[int, int]]:
     """(student state, teacher state) pairs, 0 being the embeddings: a layer that was cut out of the teacher meets
     the layer it came from, others meet evenly spaced ones."""
@@ -58,12 +68,9 @@ class HiddenTerm:
         words: torch.Tensor,
         teacher_words: torch.Tensor,
     ) -> torch.Tensor:
-        count = int(min(words.max(), teacher_words.max())) + 1
         total = student[0].new_zeros((), dtype=torch.float32)
         for (own, other), change in zip(self.pairs, self.maps, strict=True):
-            ours, there = mean_per_word(change(student[own]).float(), words.clamp(max=count - 1), count)
-            theirs, there_too = mean_per_word(teacher[other].float(), teacher_words.clamp(max=count - 1), count)
-            both = there & there_too
+            ours, theirs, both = _word_by_word(change(student[own]), teacher[other], words, teacher_words)
             goal = theirs[both]
             total = total + F.mse_loss(ours[both], goal) / goal.pow(2).mean().clamp(min=1e-6)
         return total / len(self.pairs)
@@ -115,12 +122,9 @@ class RelationTerm:
         words: torch.Tensor,
         teacher_words: torch.Tensor,
     ) -> torch.Tensor:
-        count = int(min(words.max(), teacher_words.max())) + 1
         total = student[0].new_zeros((), dtype=torch.float32)
         for own, other in zip(student, teacher, strict=False):
-            ours, there = mean_per_word(own.float(), words.clamp(max=count - 1), count)
-            theirs, there_too = mean_per_word(other.float(), teacher_words.clamp(max=count - 1), count)
-            both = there & there_too
+            ours, theirs, both = _word_by_word(own, other, words, teacher_words)
             goal, guess = self._relations(theirs, both), self._relations(ours, both)
             each = (goal.exp() * (goal - guess)).sum(-1).mean(1)
             total = total + each[both].mean()

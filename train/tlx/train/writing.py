@@ -1,0 +1,94 @@
+"""What training leaves behind: the model folder, complete, with its manifest, card, recipe and curve."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from tlx.runtime.card import write_card
+from tlx.runtime.examples import Examples
+from tlx.runtime.folder import MANIFEST, Folder, Manifest, Variant, file_record
+from tlx.train.building import Student
+from tlx.train.checkpoint import Progress
+from tlx.train.plot import plot_training
+from tlx.train.recipe import Recipe
+from tlx.train.tasks.task import TrainTask
+from tlx.train.teachers import Teacher
+
+__all__ = ["Data", "write_model"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The examples of a run; `sources` are the files that they came from."""
+
+    train: Examples
+    validation: Examples
+    sources: tuple[Examples, ...]
+
+
+def write_model(
+    stage: Path,
+    out: Path,
+    recipe: Recipe,
+    task: TrainTask,
+    student: Student,
+    data: Data,
+    teachers: Sequence[Teacher],
+    progress: Progress,
+    rows: int,
+) -> None:
+    """The model folder, complete, in `stage`."""
+    model = student.model.to("cpu")
+    if recipe.train.save_precision == "fp16":
+        model = model.half()
+    model.save_pretrained(stage)
+    student.tokenizer.save_pretrained(stage)
+    task.write_extras(stage, model)
+    (stage / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
+    plot_training(stage / "training.png", progress, task.main_metric)
+    best = next(e for e in progress.evaluations if e["epoch"] == progress.best_epoch)
+    metrics = {name: value for name, value in best.items() if name not in ("epoch", "step")}
+    lineage: dict[str, Any] = {
+        "base": recipe.model.base,
+        "teachers": [{"path": teacher.source, "sha256": teacher.fingerprint} for teacher in teachers],
+        "data": [{"path": part.source, "rows": len(part), "sha256": part.sha256} for part in data.sources],
+        "recipe": recipe.to_dict(),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "versions": _versions(),
+        "training": {
+            "metrics": metrics,
+            "validation_rows": len(data.validation),
+            "training_rows": rows,
+            "best_epoch": progress.best_epoch,
+            "steps": progress.step,
+            "seconds": round(progress.seconds, 1),
+            "evaluations": progress.evaluations,
+        },
+        "plot": "training.png",
+    }
+    torch_file = file_record(stage, "model.safetensors")
+    manifest = Manifest(
+        task=task.name,
+        labels=task.labels,
+        max_tokens=recipe.model.max_tokens or 512,
+        settings=task.settings,
+        files={name: file_record(stage, name) for name in ("config.json", "tokenizer.json")},
+        variants={"torch": Variant(name="torch", file=torch_file, metrics=metrics)},
+        lineage=lineage,
+    )
+    (stage / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    (stage / "README.md").write_text(write_card(Folder(path=out, manifest=manifest)), encoding="utf-8")
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("tlx", "torch", "transformers", "tokenizers", "accelerate", "numpy"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

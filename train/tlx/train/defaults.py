@@ -21,7 +21,7 @@ def augment_count(recipe: Recipe, labelled: int) -> int:
         return 0
     if recipe.model.student == "transformer":
         return min(2 * labelled, 30_000)
-    return min(max(10 * labelled, 20_000), 240_000)
+    return min(max(16 * labelled, 20_000), 240_000)
 
 
 def max_tokens_for(recipe: Recipe, lengths: NDArray[np.int64], limit: int) -> int:
@@ -50,7 +50,7 @@ def resolve_training(recipe: Recipe, rows: int, hidden_size: int, device: torch.
         else:
             rate = 1e-4 * min(384 / hidden_size, 2.0)
     if epochs is None:
-        seen = 900_000 if small and distils else 180_000 if distils else 90_000
+        seen = 1_200_000 if small and distils else 180_000 if distils else 90_000
         epochs = float(min(max(round(seen / max(rows, 1)), 4), 30))
     precision = settings.precision
     if precision == "auto":

@@ -209,7 +209,7 @@ def _transfer_texts(recipe: Recipe, data: Data, teachers: Sequence[Teacher], con
             table = teachers[0].model.get_input_embeddings().weight.detach().float().cpu().numpy()
             neighbours = embedding_neighbours(teachers[0].tokenizer, table, data.train.texts)
             texts += augment(
-                data.train.texts, count=count, seed=recipe.train.seed, gold=data.train.gold, neighbours=neighbours
+                data.train.texts, count=count, seed=recipe.augment.seed, gold=data.train.gold, neighbours=neighbours
             )
             advance(1, f"{len(texts)} texts")
     return texts

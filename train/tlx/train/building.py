@@ -12,7 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tlx.runtime.errors import UsageError
-from tlx.train.pretrained import load_config, load_pretrained, load_tokenizer
+from tlx.train.pretrained import load_pretrained, load_tokenizer
 from tlx.train.recipe import ModelSection
 from tlx.train.students import build_student
 from tlx.train.students.cut import cut_layers, evenly_spaced
@@ -46,7 +46,7 @@ def build(
 
     Raises UsageError when neither base nor teacher is given, or a size does not fit.
     """
-    changes = task.config_changes() | _dropout(section, teachers, dropout)
+    changes = task.config_changes()
     if section.student != "transformer":
         return _small(section, task, teachers, texts, dropout)
     if section.base is None and not teachers:
@@ -74,6 +74,8 @@ def build(
     if section.vocabulary is not None and section.vocabulary < len(tokenizer):
         tokenizer, rows = prune_tokenizer(tokenizer, count_tokens(tokenizer, texts), section.vocabulary)
         _keep_rows(model, rows, tokenizer)
+    if dropout is not None:
+        _set_dropout(model, dropout)
     from_teacher = section.base is None or bool(teachers and section.base == teachers[0].source)
     return Student(
         model=model, tokenizer=tokenizer, fresh=fresh, kept=kept if from_teacher else None, new_tokens=new_tokens
@@ -116,13 +118,11 @@ def _small(
     return Student(model=student, tokenizer=tokenizer)
 
 
-def _dropout(section: ModelSection, teachers: Sequence[Teacher], dropout: float | None) -> dict[str, float]:
-    """Whatever the family calls its dropouts, set to one value; nothing when the recipe leaves it."""
-    source = section.base or (teachers[0].source if teachers else None)
-    if dropout is None or source is None or section.student != "transformer":
-        return {}
-    config = load_config(source).to_dict()
-    return {name: dropout for name, value in config.items() if "dropout" in name and isinstance(value, float)}
+def _set_dropout(model: PreTrainedModel, dropout: float) -> None:
+    """For this run only: the config, and so the next run that starts from the folder, keeps what the family had."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
 
 
 def _append_rows(model: PreTrainedModel, count: int) -> None:

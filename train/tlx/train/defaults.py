@@ -32,10 +32,10 @@ def max_tokens_for(recipe: Recipe, lengths: NDArray[np.int64], limit: int) -> in
     return int(min(max(-(-needed // 16) * 16, 64), limit))
 
 
-def resolve_training(recipe: Recipe, rows: int, hidden_size: int, device: torch.device) -> Recipe:
+def resolve_training(recipe: Recipe, rows: int, hidden_size: int, layers: int, device: torch.device) -> Recipe:
     """The recipe with epochs, rate and precision filled in. `rows` is the number of training rows, augmented ones included.
 
-    Rates follow the width: a narrow model needs larger steps. Epochs follow the data, so that few rows are seen
+    Rates follow width and depth: a small model needs larger steps. Epochs follow the data, so that few rows are seen
     often enough and many rows not longer than they need.
     """
     settings, model = recipe.train, recipe.model
@@ -48,7 +48,7 @@ def resolve_training(recipe: Recipe, rows: int, hidden_size: int, device: torch.
         elif distils or model.random_weights:
             rate = 3e-4 * min(384 / hidden_size, 2.0)
         else:
-            rate = 1e-4 * min(384 / hidden_size, 2.0)
+            rate = min(1e-4 * (384 / hidden_size) * (6 / layers), 5e-4)
     if epochs is None:
         seen = 1_200_000 if small and distils else 180_000 if distils else 90_000
         epochs = float(min(max(round(seen / max(rows, 1)), 4), 30))

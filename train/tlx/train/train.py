@@ -232,8 +232,10 @@ def _rows(
     lengths = encode(student.tokenizer, data.train.texts, limit).lengths
     max_tokens = max_tokens_for(recipe, lengths, limit)
     recipe = recipe.updated("model", max_tokens=max_tokens)
-    width = getattr(student.model.config, "hidden_size", 384)
-    recipe = resolve_training(recipe, len(every_text), width, device)
+    width, depth = (
+        getattr(student.model.config, name, n) for name, n in (("hidden_size", 384), ("num_hidden_layers", 6))
+    )
+    recipe = resolve_training(recipe, len(every_text), width, depth, device)
     aligned = _wants_states(recipe, teachers)
     same = aligned and teachers[0].tokenizer is student.tokenizer
     encoded = [

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 from tests.train.conftest import recipe, rows, write_csv
 
-from tlx.runtime.errors import DataError, TlxError, UsageError
+from tlx.runtime.errors import DataError, TlxError, TrainingError, UsageError
 from tlx.runtime.folder import open_folder
 from tlx.train.console import Console
 from tlx.train.recipe import Recipe, recipe_from
@@ -98,6 +98,44 @@ def test_a_stopped_run_goes_on_to_the_weights_of_one_that_was_not(
     train(Recipe(), out, resume=True, console=QUIET)
     whole, stopped = (load_file(folder / "model.safetensors") for folder in (tmp_path / "whole", out))
     assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+
+
+def test_a_run_stopped_before_its_last_evaluation_still_makes_it(
+    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tlx.train.loop as loop
+
+    made = recipe(data, base, train={"checkpoint_seconds": 0.0})
+    train(made, tmp_path / "whole", console=QUIET)
+    true, calls = loop._evaluated, []
+
+    def killed(*arguments: object) -> bool:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return true(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "_evaluated", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(made, tmp_path / "stopped", console=QUIET)
+    monkeypatch.setattr(loop, "_evaluated", true)
+    with pytest.raises(UsageError, match="a stopped run is in"):
+        train(made, tmp_path / "stopped", console=QUIET)
+    train(Recipe(), tmp_path / "stopped", resume=True, console=QUIET)
+    evaluations = [
+        open_folder(tmp_path / name).manifest.lineage["training"]["evaluations"] for name in ("whole", "stopped")
+    ]
+    assert evaluations[0] == evaluations[1]
+
+
+def test_data_that_changed_since_the_stop_are_refused(base: Path, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "train.csv", rows(60, 7))
+    out = tmp_path / "model"
+    run_folder(out).mkdir()
+    (run_folder(out) / "recipe.json").write_text(json.dumps(recipe(path, base).to_dict()))
+    (run_folder(out) / "data.json").write_text(json.dumps({str(path): "another hash"}))
+    with pytest.raises(TrainingError, match="changed since the run was stopped"):
+        train(Recipe(), out, resume=True, console=QUIET)
 
 
 def test_resuming_nothing_or_another_recipe_is_refused(base: Path, data: Path, tmp_path: Path) -> None:
@@ -214,6 +252,22 @@ def test_a_bad_base_or_teacher_is_refused_in_one_line(base: Path, data: Path, te
         "--layers is for",
         UsageError,
     )
+
+
+def test_what_a_teacher_cannot_teach_is_refused_in_one_line(
+    base: Path, data: Path, teacher: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "model"
+    bag = tmp_path / "bag"
+    train(recipe(data, model={"teachers": [str(teacher)], "student": "bag"}, augment={"count": 20}), bag, console=QUIET)
+    refused(recipe(data, model={"teachers": [str(bag)]}), out, "is a bag student, which has no layers", UsageError)
+    several = tmp_path / "several.jsonl"
+    lines = [json.dumps({"text": text, "labels": [label]}) for text, label in rows(40, 8)]
+    several.write_text("\n".join(lines), encoding="utf-8")
+    refused(recipe(several, model={"teachers": [str(teacher)], "layers": 1}), out, "gives one label a text", DataError)
+    refused(recipe(data, model={"task": "feature-extraction", "base": str(base)}), out, "pass --teacher", UsageError)
+    train(recipe(data, base, model={"teachers": [str(bag)]}), out, console=QUIET)  # a base can learn from any teacher
+    assert "/" not in open_folder(out).manifest.lineage["teachers"][0]["path"]
 
 
 def test_a_folder_that_exists_is_kept_unless_told_otherwise(base: Path, data: Path, tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ Neighbours = Mapping[str, Sequence[str]]
 
 _SOURCES = 100_000
 """Texts that are read at most: contexts and walks are kept in memory for each."""
+_UNITS = 2_000_000
+"""Words that are read at most, over all texts."""
 _PATIENCE = 50
 """Texts already seen, in a row for each that was found, before the data count as exhausted."""
 
@@ -66,7 +68,9 @@ class Augmenter:
         rows = [row for row, text in enumerate(texts) if text.strip()]
         if len(rows) > _SOURCES:
             rows = sorted(self._random.sample(rows, _SOURCES))
-        self._texts = [self._units.split(texts[row]) for row in rows]
+        split = [self._units.split(texts[row]) for row in rows]
+        fits = bisect(list(accumulate(map(len, split))), _UNITS)
+        rows, self._texts = rows[: max(fits, 1)], split[: max(fits, 1)]
         self._longest = max(map(len, self._texts), default=0)
         self._neighbours = neighbours or {}
         self._index()

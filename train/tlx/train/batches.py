@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -122,10 +124,11 @@ def encode(
     numbers: list[NDArray[np.int32]] = []
     try:
         for start in range(0, len(texts), chunk):
-            for encoding in backend.encode_batch(list(texts[start : start + chunk])):
+            block = list(texts[start : start + chunk])
+            for text, encoding in zip(block, backend.encode_batch(block), strict=True):
                 ids.append(np.array(encoding.ids, dtype=np.int32))
                 if words:
-                    numbers.append(_word_numbers(encoding.word_ids))
+                    numbers.append(_word_numbers(text, encoding.offsets, encoding.special_tokens_mask))
     finally:
         backend.no_truncation()
     starts = np.zeros(len(ids) + 1, dtype=np.int64)
@@ -170,11 +173,19 @@ def _cut(rows: Ints, lengths: Ints, budget: int) -> list[Ints]:
     return batches
 
 
-def _word_numbers(word_ids: Sequence[int | None]) -> NDArray[np.int32]:
-    numbers, current, previous = [], -1, None
-    for word in word_ids:
-        if word is None or word != previous:
-            current += 1
-        previous = word
-        numbers.append(current)
+def _word_numbers(text: str, offsets: Sequence[tuple[int, int]], special: Sequence[int]) -> NDArray[np.int32]:
+    """Each token's word: 1 and on for the words between white space, 0 for special tokens before, last for those behind.
+
+    Tokenizers split words differently, but all keep offsets into the text: its white space is what they share.
+    """
+    starts = [match.start() for match in re.finditer(r"\S+", text)]
+    numbers, seen = [], False
+    for (start, end), is_special in zip(offsets, special, strict=True):
+        if is_special:
+            numbers.append(len(starts) + 1 if seen else 0)
+            continue
+        seen = True
+        while start < end - 1 and text[start].isspace():
+            start += 1
+        numbers.append(max(bisect_right(starts, start), 1))
     return np.array(numbers, dtype=np.int32)

@@ -60,6 +60,13 @@ def build(
     else:
         model, _ = load_pretrained(teachers[0].source, task.auto_class, changes, random_weights=section.random_weights)
         tokenizer, fresh, new_tokens = teachers[0].tokenizer, frozenset(), 0
+    if model.config.model_type.startswith("tlx-") and (
+        section.base is None or section.layers or section.hidden or section.vocabulary
+    ):
+        kind, source = model.config.model_type.removeprefix("tlx-"), section.base or teachers[0].source
+        raise UsageError(
+            f"{source} is a {kind} student, which has no layers to cut: pass --student {kind}, or another --base"
+        )
     kept = None
     if section.layers is not None:
         total = model.config.num_hidden_layers
@@ -129,21 +136,22 @@ def _append_rows(model: PreTrainedModel, count: int) -> None:
     """New embedding rows behind the old: their mean, with a little noise that tells them apart."""
     old = model.get_input_embeddings().weight.detach()
     fresh = old.mean(0, keepdim=True) + torch.randn(count, old.shape[1]) * old.std() * 0.5
-    _set_rows(model, torch.cat([old, fresh]))
+    _set_rows(model, torch.cat([old, fresh]), model.get_input_embeddings().padding_idx)
 
 
 def _keep_rows(model: PreTrainedModel, rows: Ints, tokenizer: PreTrainedTokenizerFast) -> None:
-    _set_rows(model, model.get_input_embeddings().weight.detach()[torch.from_numpy(rows)])
+    table = model.get_input_embeddings()
+    padding = None if table.padding_idx is None else tokenizer.pad_token_id
+    _set_rows(model, table.weight.detach()[torch.from_numpy(rows)], padding)
     model.config.pad_token_id = tokenizer.pad_token_id
     for name in ("bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id"):
         if getattr(model.config, name, None) is not None:
             setattr(model.config, name, getattr(tokenizer, name, None))
 
 
-def _set_rows(model: PreTrainedModel, weight: torch.Tensor) -> None:
+def _set_rows(model: PreTrainedModel, weight: torch.Tensor, padding: int | None) -> None:
     if model.get_output_embeddings() is not None:
         raise UsageError(f"{type(model).__name__} has tied output embeddings: leave model.vocabulary out")
-    padding = model.get_input_embeddings().padding_idx
     rows, width = weight.shape
     model.set_input_embeddings(nn.Embedding(rows, width, padding_idx=padding, _weight=weight.clone()))
     model.config.vocab_size = rows

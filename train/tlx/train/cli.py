@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -94,7 +95,8 @@ def train_command(
     try:
         result = train(resolved, out, overwrite=overwrite, resume=resume, console=Console(quiet=quiet))
     except KeyboardInterrupt:
-        print(f"stopped; nothing is lost: go on with `tlx train --resume --out {out}`", file=sys.stderr)
+        quoted = shlex.quote(str(out)) + (" --overwrite" if overwrite else "")
+        print(f"stopped; nothing is lost: go on with `tlx train --resume --out {quoted}`", file=sys.stderr)
         raise
     if os.environ.get("RANK", "0") != "0":
         return  # one of several processes: the first one speaks

@@ -37,6 +37,7 @@ class ByteDropout(nn.Module):
 
     def __init__(self, p: float, stream: Stream) -> None:
         super().__init__()
+        self.p = p
         self.dropped = min(round(256 * p), 255)
         self.stream = stream
 

@@ -77,7 +77,7 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
     stream = replace_dropout(modules, settings.seed) if accelerator.device.type == "cpu" else None
     autocast = autocast_for(accelerator.device, settings.precision)
     with _stoppable() as asked_to_stop:
-        while progress.step < total and not progress.stopped:
+        while not progress.stopped and (progress.step < total or _unjudged(progress)):
             batches = plan_batches(lengths, budget, np.random.default_rng([settings.seed, 2, progress.epoch]))
             batches = _own_share(batches, accelerator.process_index, accelerator.num_processes)
             for rows in batches[progress.batch :]:
@@ -91,6 +91,7 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
                 forward.train()
                 loss = run.objective(forward, run.train.batch(rows).to(accelerator.device), autocast())
                 accelerator.backward(loss)
+                _share_gradients(run, accelerator)
                 accelerator.clip_grad_norm_(modules.parameters(), settings.max_grad_norm)
                 optimizer.step()
                 optimizer.zero_grad()
@@ -204,6 +205,19 @@ def _note(progress: Progress, loss: float, rows: int, seconds: float) -> None:
     if progress.loss_count == 10:
         progress.losses.append((progress.step, progress.loss_sum / progress.loss_count))
         progress.loss_sum, progress.loss_count = 0.0, 0
+
+
+def _share_gradients(run: Fit, accelerator: Accelerator) -> None:
+    """What the terms learn beside the model is outside of DDP: its gradients are averaged here."""
+    if accelerator.num_processes > 1 and run.objective.states is not None:
+        for parameter in run.objective.states.parameters():
+            if parameter.grad is not None:
+                parameter.grad = accelerator.reduce(parameter.grad, "mean")
+
+
+def _unjudged(progress: Progress) -> bool:
+    """Whether the last steps were not evaluated yet: the run was stopped between them and the evaluation."""
+    return not progress.evaluations or progress.evaluations[-1]["step"] < progress.step
 
 
 def _evaluated(run: Fit, progress: Progress, autocast: Callable[[], AbstractContextManager[None]], budget: int) -> bool:

@@ -55,6 +55,10 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerFast:
         tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise UsageError(f"{source} has no fast tokenizer (tokenizer.json): convert it with transformers first")
+    if tokenizer.pad_token_id is None:
+        raise UsageError(
+            f"{source} has no padding token: set one in its tokenizer (e.g. the end token) and in its config"
+        )
     return tokenizer
 
 

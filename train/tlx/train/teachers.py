@@ -36,6 +36,8 @@ class Teacher:
 def load_teacher(source: str, task: type[TrainTask], device: torch.device) -> Teacher:
     """Raises UsageError when the folder holds no model, or one that has no head for the task."""
     model, missing = load_pretrained(source, task.auto_class, {})
+    if task.name == "feature-extraction":
+        missing = {name for name in missing if "pooler." not in name}  # embeddings are means of states
     if missing:
         raise UsageError(
             f"teacher {source} is not trained for {task.name} (it has no {sorted(missing)[0]}): "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +15,8 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from tlx.runtime.errors import DataError, FolderError, UsageError
-from tlx.runtime.examples import read_table
+from tlx.runtime.errors import DataError, FolderError, TrainingError, UsageError
+from tlx.runtime.examples import TEXT_NAMES, is_missing, pick_column, read_table
 from tlx.runtime.folder import staged_folder
 from tlx.train.augment import augment, embedding_neighbours
 from tlx.train.batches import Encoded, Rows, encode
@@ -64,12 +65,15 @@ def train(
     DataError for faults in the data, TrainingError when the loop cannot go on.
     """
     out, console = Path(out), console or Console()
+    if out.name in ("", ".."):
+        raise UsageError(f"{out} cannot be made anew: name a new folder, e.g. --out models/mine")
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists: choose another folder or pass --overwrite")
-    folder, accelerator = run_folder(out), Accelerator()
+    several_on_cpu = not torch.cuda.is_available() and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    folder, accelerator = run_folder(out), Accelerator(cpu=several_on_cpu)
     try:
         with accelerator.main_process_first():
-            recipe = _opened(folder, recipe, resume=resume or not accelerator.is_main_process)
+            recipe = _opened(folder, recipe, resume=resume or not accelerator.is_main_process, overwrite=overwrite)
         if not accelerator.is_main_process:
             console = Console(quiet=True)
         result = _run(recipe, out, folder, accelerator, overwrite=overwrite, resume=resume, console=console)
@@ -84,7 +88,7 @@ def train(
     return result
 
 
-def _opened(folder: Path, recipe: Recipe, *, resume: bool) -> Recipe:
+def _opened(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Recipe:
     """The run folder is there and holds the recipe. With `resume`, the recipe that the stopped run had."""
     saved = folder / "recipe.json"
     if resume:
@@ -96,6 +100,8 @@ def _opened(folder: Path, recipe: Recipe, *, resume: bool) -> Recipe:
                 f"the stopped run in {folder} had another recipe: pass --resume with --out alone, or start again"
             )
         return before
+    if (folder / "checkpoint").exists() and not overwrite:
+        raise UsageError(f"a stopped run is in {folder}: go on with --resume, or pass --overwrite to begin anew")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     saved.write_text(json.dumps(recipe.to_dict(), indent=1))
@@ -115,6 +121,10 @@ def _run(
     torch.manual_seed(recipe.train.seed)
     device = accelerator.device
     recipe, data, task = _read(recipe)
+    if accelerator.is_main_process:
+        _check_same_data(folder / "data.json", data, resume=resume)
+    if task.name == "feature-extraction" and not recipe.model.teachers:
+        raise UsageError("feature-extraction learns from a teacher: pass --teacher")
     console.say(f"{len(data.train)} training and {len(data.validation)} validation rows from {data.train.source}")
     kind = train_task(task.name)
     teachers = [load_teacher(source, kind, device) for source in recipe.model.teachers]
@@ -125,11 +135,10 @@ def _run(
     with accelerator.main_process_first():
         recipe, rows, validation = _rows(recipe, task, teachers, student, data, texts, folder, device, console)
     states = _hidden_states(recipe, task, teachers, student)
-    model, narrowed = student.model, None
-    if model.get_output_embeddings() is None:
-        narrowed = UsedRows(model, [rows.student, validation.student])
-        rows = replace(rows, student=narrowed.narrowed(rows.student))
-        validation = replace(validation, student=narrowed.narrowed(validation.student))
+    model = student.model
+    narrowed = UsedRows(model, [rows.student, validation.student], student.tokenizer.all_special_ids)
+    rows = replace(rows, student=narrowed.narrowed(rows.student))
+    validation = replace(validation, student=narrowed.narrowed(validation.student))
     section = recipe.distil if teachers else None
     run = Fit(
         model=model,
@@ -143,8 +152,7 @@ def _run(
     )
     with console.stage("train", 1000) as advance:
         progress = fit(run, accelerator, _reporter(advance, task.main_metric), resume=resume)
-    if narrowed is not None:
-        narrowed.restore(model)
+    narrowed.restore()
     if accelerator.is_main_process:
         with staged_folder(out, overwrite=overwrite) as stage:
             write_model(stage, out, recipe, task, student, data, teachers, progress, len(rows))
@@ -181,9 +189,28 @@ def _read(recipe: Recipe) -> tuple[Recipe, Data, TrainTask]:
     return recipe.updated("model", task=kind.name), data, task
 
 
+def _check_same_data(saved: Path, data: Data, *, resume: bool) -> None:
+    """A resumed run reads what it read before. Raises TrainingError when a file changed meanwhile."""
+    hashes = {part.source: part.sha256 for part in data.sources}
+    if resume and saved.exists():
+        before = json.loads(saved.read_text())
+        changed = sorted(source for source in hashes if hashes[source] != before.get(source))
+        if changed:
+            raise TrainingError(
+                f"{changed[0]} changed since the run was stopped: put it back, or start again with --overwrite"
+            )
+    saved.write_text(json.dumps(hashes))
+
+
 def _adopt(task: TrainTask, teachers: Sequence[Teacher]) -> None:
     for teacher in teachers:
         task.adopt_labels(teacher.labels, teacher.source)
+        several = teacher.model.config.problem_type == "multi_label_classification"
+        if task.labels and several != bool(task.settings.get("multi_label", False)):
+            raise DataError(
+                f"teacher {teacher.source} gives {'several labels' if several else 'one label'} a text, the data "
+                "otherwise: give a teacher that was trained on data of the same form"
+            )
         if task.labels and set(teacher.labels) != set(task.labels):
             raise DataError(
                 f"teachers {teachers[0].source} and {teacher.source} have different labels: train them on the same data"
@@ -197,8 +224,9 @@ def _transfer_texts(recipe: Recipe, data: Data, teachers: Sequence[Teacher], con
     texts: list[str] = []
     for source in recipe.data.unlabelled:
         table = read_table(source)
-        column = recipe.data.text if recipe.data.text in table.columns else None
-        texts += [str(value) for value in table.columns[column or next(iter(table.columns))] if str(value).strip()]
+        names = TEXT_NAMES if len(table.columns) > 1 else tuple(table.columns)
+        column = pick_column(table, "text", names, recipe.data.text if recipe.data.text in table.columns else None)
+        texts += [str(value) for value in table.columns[column] if not is_missing(value)]
     if not teachers:
         if texts:
             raise UsageError("unlabelled texts need a teacher to label them: pass --teacher")
@@ -236,7 +264,7 @@ def _rows(
         getattr(student.model.config, name, n) for name, n in (("hidden_size", 384), ("num_hidden_layers", 6))
     )
     recipe = resolve_training(recipe, len(every_text), width, depth, device)
-    aligned = _wants_states(recipe, teachers)
+    aligned = _wants_states(recipe, teachers, student)
     same = aligned and teachers[0].tokenizer is student.tokenizer
     encoded = [
         encode(student.tokenizer, part, max_tokens, words=aligned and not same)
@@ -244,7 +272,8 @@ def _rows(
     ]
     theirs: list[Encoded | None] = [None, None]
     if aligned:
-        theirs[0] = encoded[0] if same else encode(teachers[0].tokenizer, every_text, max_tokens, words=True)
+        limit = min(max_tokens, token_limit(teachers[0].model, teachers[0].tokenizer))
+        theirs[0] = encoded[0] if same else encode(teachers[0].tokenizer, every_text, limit, words=True)
     answers: list[NDArray[np.float32] | None] = [None, None]
     if teachers:
         # One teacher that runs beside the student anyway answers there.
@@ -263,15 +292,18 @@ def _rows(
     return recipe, train_rows, Rows(student=encoded[1], teacher_outputs=answers[1])
 
 
-def _wants_states(recipe: Recipe, teachers: Sequence[Teacher]) -> bool:
-    weights = recipe.distil.hidden + recipe.distil.relations
-    return bool(teachers) and recipe.model.student == "transformer" and weights > 0
+def _wants_states(recipe: Recipe, teachers: Sequence[Teacher], student: Student) -> bool:
+    """Whether hidden states are compared: both sides must be encoders with layers."""
+    if not teachers or recipe.distil.hidden + recipe.distil.relations == 0:
+        return False
+    configs = (student.model.config, teachers[0].model.config)
+    return all(hasattr(config, "num_hidden_layers") and not config.is_encoder_decoder for config in configs)
 
 
 def _hidden_states(
     recipe: Recipe, task: TrainTask, teachers: Sequence[Teacher], student: Student
 ) -> HiddenStates | None:
-    if not _wants_states(recipe, teachers):
+    if not _wants_states(recipe, teachers, student):
         return None
     return HiddenStates(task, student.model, teachers[0].model, recipe.distil, student.kept)
 

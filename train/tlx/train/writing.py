@@ -43,7 +43,8 @@ def write_model(
     progress: Progress,
     rows: int,
 ) -> None:
-    """The model folder, complete, in `stage`."""
+    """The model folder, complete, in `stage`. Of absolute paths only the last part is told: they name a machine."""
+    recipe = _told(recipe)
     model = student.model.to("cpu")
     if recipe.train.save_precision == "fp16":
         model = model.half()
@@ -56,8 +57,8 @@ def write_model(
     metrics = {name: value for name, value in best.items() if name not in ("epoch", "step")}
     lineage: dict[str, Any] = {
         "base": recipe.model.base,
-        "teachers": [{"path": teacher.source, "sha256": teacher.fingerprint} for teacher in teachers],
-        "data": [{"path": part.source, "rows": len(part), "sha256": part.sha256} for part in data.sources],
+        "teachers": [{"path": _name(teacher.source), "sha256": teacher.fingerprint} for teacher in teachers],
+        "data": [{"path": _name(part.source), "rows": len(part), "sha256": part.sha256} for part in data.sources],
         "recipe": recipe.to_dict(),
         "parameters": sum(p.numel() for p in model.parameters()),
         "versions": _versions(),
@@ -84,6 +85,25 @@ def write_model(
     )
     (stage / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     (stage / "README.md").write_text(write_card(Folder(path=out, manifest=manifest)), encoding="utf-8")
+
+
+def _name(path: str) -> str:
+    return Path(path).name if Path(path).is_absolute() else path
+
+
+def _told(recipe: Recipe) -> Recipe:
+    data, model = recipe.data, recipe.model
+    recipe = recipe.updated(
+        "data",
+        train=_name(data.train or ""),
+        validation=None if data.validation is None else _name(data.validation),
+        unlabelled=tuple(map(_name, data.unlabelled)),
+    )
+    return recipe.updated(
+        "model",
+        base=None if model.base is None else _name(model.base),
+        teachers=tuple(map(_name, model.teachers)),
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -208,7 +208,13 @@ def test_a_full_disk_is_one_line(tiny_folder: Path) -> None:
 def test_a_reader_that_has_enough_is_no_error(tiny_folder: Path) -> None:
     lines = "play some music\n" * 20_000
     with subprocess.Popen(
-        [*RUN, "predict", str(tiny_folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*RUN, "predict", str(tiny_folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a background job ignores it, and so would this
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -241,7 +247,13 @@ def test_version_is_printed(tlx: Tlx) -> None:
 
 def test_an_interrupt_is_one_line_and_exit_code_130(tiny_folder: Path) -> None:
     with subprocess.Popen(
-        [*RUN, "predict", str(tiny_folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*RUN, "predict", str(tiny_folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # a background job ignores it, and so would this
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -78,3 +79,10 @@ def test_without_onnxruntime_both_extras_are_named(tiny_folder: Path) -> None:
     assert "needs onnxruntime, which is not installed" in done.stderr
     assert "tlx[cpu]" in done.stderr
     assert "tlx[cuda]" in done.stderr
+
+
+def test_answering_writes_nothing_into_the_users_home(tiny_folder: Path, tmp_path: Path) -> None:
+    code = f"from tlx.runtime import load; load({str(tiny_folder)!r})('play music')"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ORT_")}
+    subprocess.run([sys.executable, "-c", code], check=True, env={**environment, "HOME": str(tmp_path)})
+    assert list(tmp_path.rglob("*.db")) == []

@@ -49,7 +49,11 @@ IDENTITY_MODEL = (
 
 
 def import_onnxruntime() -> Any:
-    """The onnxruntime module. Raises MissingExtraError naming both extras when it is not there or not whole."""
+    """The onnxruntime module. Raises MissingExtraError naming both extras when it is not there or not whole.
+
+    Its telemetry, which would open a database in the user's home, is off unless ORT_DISABLE_TELEMETRY=0 says otherwise.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers run side by side
 
 from tlx.runtime.folder import MANIFEST, Folder, Manifest, Variant, file_record, write_atomically
 

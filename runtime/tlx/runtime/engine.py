@@ -25,6 +25,7 @@ __all__ = ["Engine", "TruncationWarning"]
 Floats = NDArray[np.float32]
 # Tokens and texts of a batch. On the CPU small batches keep the activations in cache and the padding low.
 BUDGETS: dict[Device, tuple[int, int]] = {"cpu": (512, 64), "cuda": (16_384, 256)}
+SMALL_BYTES = 4_000_000  # a model up to this size runs on one thread an operator (benchmarks/LOG.md)
 MANY = 8  # batches from which on the workers are worth a session of their own
 
 
@@ -35,8 +36,9 @@ class TruncationWarning(UserWarning):
 class Engine:
     """Runs one variant of a folder. Safe to use from many threads.
 
-    One text runs on all `threads` inside each operator. Many texts run as batches, one worker thread a core, each
-    operator on one thread: that session is started when the first big job comes.
+    One text runs on all `threads` inside each operator, unless the model is so small that handing work to another
+    thread costs more than the work. Many texts run as batches, one worker thread a core, each operator on one thread:
+    where that is another session, it is started when the first big job comes.
     """
 
     def __init__(self, folder: Folder, variant: Variant, tokens: Tokens, device: Device, threads: int) -> None:
@@ -46,7 +48,8 @@ class Engine:
         self.truncated = 0
         self._folder, self._variant = folder, variant
         self._labels = len(folder.manifest.labels)
-        self._session = open_session(folder, variant.file, device, threads, self._labels)
+        small = device == "cpu" and variant.file.size_bytes <= SMALL_BYTES
+        self._session = open_session(folder, variant.file, device, 1 if small else threads, self._labels)
         self._workers: tuple[Session, Executor] | None = None
         self._alone = device != "cpu" or threads == 1
         self._lock = threading.Lock()
@@ -123,7 +126,9 @@ class Engine:
                 from concurrent.futures import ThreadPoolExecutor
 
                 try:
-                    session = open_session(self._folder, self._variant.file, self.device, 1, self._labels)
+                    session = self._session
+                    if session.threads > 1:
+                        session = open_session(self._folder, self._variant.file, self.device, 1, self._labels)
                 except FolderError as error:
                     self._alone = True
                     warnings.warn(f"many texts run on the one session there is: {error}", RuntimeWarning, stacklevel=2)

@@ -208,7 +208,17 @@ def test_external_data_outside_the_folder_is_refused(folder: Path) -> None:
         load(folder)
 
 
-def test_a_folder_replaced_while_it_runs_still_answers(folder: Path) -> None:
+@pytest.mark.filterwarnings("error")
+def test_a_small_model_whose_folder_is_gone_still_answers(folder: Path) -> None:
+    predictor = load(folder, threads=2)
+    shutil.rmtree(folder)
+    assert predictor.logits(["play some music"] * 2000).shape == (2000, 4)
+
+
+def test_a_larger_model_whose_folder_is_gone_answers_on_one_session(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tlx.runtime.engine.SMALL_BYTES", 0)  # as if the tiny model were a larger one
     predictor = load(folder, threads=2)
     shutil.rmtree(folder)
     with pytest.warns(RuntimeWarning, match="many texts run on the one session there is: .* is missing"):

@@ -205,17 +205,20 @@ def test_a_full_disk_is_one_line(tiny_folder: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_reader_that_has_enough_is_no_error(tiny_folder: Path) -> None:
-    lines = "play some music\n" * 20_000
-    with subprocess.Popen(
-        [*RUN, "predict", str(tiny_folder)],
+def predicting(folder: Path) -> subprocess.Popen[bytes]:
+    """`tlx predict` reading from a pipe. A background job ignores SIGINT, and so would its children: here they do not."""
+    return subprocess.Popen(
+        [*RUN, "predict", str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        ),  # a background job ignores it, and so would this
-    ) as process:
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def test_a_reader_that_has_enough_is_no_error(tiny_folder: Path) -> None:
+    lines = "play some music\n" * 20_000
+    with predicting(tiny_folder) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -246,15 +249,7 @@ def test_version_is_printed(tlx: Tlx) -> None:
 
 
 def test_an_interrupt_is_one_line_and_exit_code_130(tiny_folder: Path) -> None:
-    with subprocess.Popen(
-        [*RUN, "predict", str(tiny_folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        ),  # a background job ignores it, and so would this
-    ) as process:
+    with predicting(tiny_folder) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None

@@ -36,7 +36,6 @@ class Student:
     tokenizer: PreTrainedTokenizerFast
     fresh: frozenset[str] = frozenset()
     kept: tuple[int, ...] | None = None
-    new_tokens: int = 0
 
 
 def build(
@@ -46,20 +45,16 @@ def build(
 
     Raises UsageError when neither base nor teacher is given, or a size does not fit.
     """
-    changes = task.config_changes()
     if section.student != "transformer":
         return _small(section, task, teachers, texts, dropout)
     if section.base is None and not teachers:
         raise UsageError("there is nothing to start from: pass --base (a pretrained model) or --teacher")
     if section.base is not None:
-        model, missing = load_pretrained(section.base, task.auto_class, changes, random_weights=section.random_weights)
-        tokenizer, fresh = load_tokenizer(section.base), frozenset(missing)
-        tokenizer, new_tokens = extend_tokenizer(tokenizer, texts)
-        if new_tokens:
-            _append_rows(model, new_tokens)
+        model, tokenizer, fresh = _from_base(section.base, task, texts, random_weights=section.random_weights)
     else:
-        model, _ = load_pretrained(teachers[0].source, task.auto_class, changes, random_weights=section.random_weights)
-        tokenizer, fresh, new_tokens = teachers[0].tokenizer, frozenset(), 0
+        changes, source = task.config_changes(), teachers[0].source
+        model, _ = load_pretrained(source, task.auto_class, changes, random_weights=section.random_weights)
+        tokenizer, fresh = teachers[0].tokenizer, frozenset()
     if model.config.model_type.startswith("tlx-") and (
         section.base is None or section.layers or section.hidden or section.vocabulary
     ):
@@ -84,9 +79,18 @@ def build(
     if dropout is not None:
         _set_dropout(model, dropout)
     from_teacher = section.base is None or bool(teachers and section.base == teachers[0].source)
-    return Student(
-        model=model, tokenizer=tokenizer, fresh=fresh, kept=kept if from_teacher else None, new_tokens=new_tokens
-    )
+    return Student(model=model, tokenizer=tokenizer, fresh=fresh, kept=kept if from_teacher else None)
+
+
+def _from_base(
+    base: str, task: TrainTask, texts: Sequence[str], *, random_weights: bool = False
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, frozenset[str]]:
+    """(model, tokenizer, fresh parameters) of a base, with tokens for what its vocabulary cannot write."""
+    model, missing = load_pretrained(base, task.auto_class, task.config_changes(), random_weights=random_weights)
+    tokenizer, added = extend_tokenizer(load_tokenizer(base), texts)
+    if added:
+        _append_rows(model, added)
+    return model, tokenizer, frozenset(missing)
 
 
 def _small(
@@ -101,11 +105,7 @@ def _small(
     if teachers:
         tokenizer, model = teachers[0].tokenizer, teachers[0].model
     elif section.base is not None:
-        tokenizer = load_tokenizer(section.base)
-        model, _ = load_pretrained(section.base, task.auto_class, task.config_changes())
-        tokenizer, added = extend_tokenizer(tokenizer, texts)
-        if added:
-            _append_rows(model, added)
+        model, tokenizer, _ = _from_base(section.base, task, texts)
     else:
         raise UsageError(f"--student {section.student} needs a vocabulary: pass --teacher (or --base)")
     size = section.vocabulary or SMALL_VOCABULARY

@@ -37,6 +37,12 @@ class Progress:
     losses: list[tuple[int, float]] = field(default_factory=list)
     evaluations: list[dict[str, float]] = field(default_factory=list)
 
+    @property
+    def best_metrics(self) -> dict[str, float]:
+        """The figures of the best evaluation."""
+        best = next(e for e in self.evaluations if e["epoch"] == self.best_epoch)
+        return {name: value for name, value in best.items() if name not in ("epoch", "step")}
+
 
 def save_checkpoint(folder: Path, modules: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
     """`folder` holds this state; a crash on the way leaves the one before."""

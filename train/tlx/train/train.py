@@ -134,8 +134,9 @@ def _run(
     student = build(recipe.model, task, teachers, every_text, recipe.train.dropout)
     with accelerator.main_process_first():
         recipe, rows, validation = _rows(recipe, task, teachers, student, data, texts, folder, device, console)
-    states = _hidden_states(recipe, task, teachers, student)
-    model = student.model
+    model, states = student.model, None
+    if rows.teacher is not None:
+        states = HiddenStates(task, model, teachers[0].model, recipe.distil, student.kept)
     narrowed = UsedRows(model, [rows.student, validation.student], student.tokenizer.all_special_ids)
     rows = replace(rows, student=narrowed.narrowed(rows.student))
     validation = replace(validation, student=narrowed.narrowed(validation.student))
@@ -156,11 +157,10 @@ def _run(
     if accelerator.is_main_process:
         with staged_folder(out, overwrite=overwrite) as stage:
             write_model(stage, out, recipe, task, student, data, teachers, progress, len(rows))
-    best = next(e for e in progress.evaluations if e["epoch"] == progress.best_epoch)
     return TrainResult(
         folder=out,
         task=task.name,
-        metrics={name: value for name, value in best.items() if name not in ("epoch", "step")},
+        metrics=progress.best_metrics,
         best_epoch=progress.best_epoch,
         steps=progress.step,
         rows=len(rows),
@@ -298,14 +298,6 @@ def _wants_states(recipe: Recipe, teachers: Sequence[Teacher], student: Student)
         return False
     configs = (student.model.config, teachers[0].model.config)
     return all(hasattr(config, "num_hidden_layers") and not config.is_encoder_decoder for config in configs)
-
-
-def _hidden_states(
-    recipe: Recipe, task: TrainTask, teachers: Sequence[Teacher], student: Student
-) -> HiddenStates | None:
-    if not _wants_states(recipe, teachers, student):
-        return None
-    return HiddenStates(task, student.model, teachers[0].model, recipe.distil, student.kept)
 
 
 def _reporter(advance: Advance, metric: str) -> Report:

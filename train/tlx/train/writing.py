@@ -53,8 +53,7 @@ def write_model(
     task.write_extras(stage, model)
     (stage / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
     plot_training(stage / "training.png", progress, task.main_metric)
-    best = next(e for e in progress.evaluations if e["epoch"] == progress.best_epoch)
-    metrics = {name: value for name, value in best.items() if name not in ("epoch", "step")}
+    metrics = progress.best_metrics
     lineage: dict[str, Any] = {
         "base": recipe.model.base,
         "teachers": [{"path": _name(teacher.source), "sha256": teacher.fingerprint} for teacher in teachers],

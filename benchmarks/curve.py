@@ -39,7 +39,6 @@ def points_of(options: argparse.Namespace) -> list[dict[str, Any]]:
     from tlx.runtime import load
     from tlx.runtime.bench import size_bytes
     from tlx.runtime.evaluate import evaluate
-    from tlx.runtime.examples import read_table
     from tlx.runtime.folder import open_folder
     from tlx.runtime.tasks import task_named
 
@@ -47,7 +46,7 @@ def points_of(options: argparse.Namespace) -> list[dict[str, Any]]:
     for path in options.folders:
         folder = open_folder(path)
         task = task_named(folder.manifest.task)
-        examples = task.parse(read_table(options.data), {})
+        examples = task.read(options.data, {})
         examples = examples.select(range(len(examples))[: options.rows])
         for variant in folder.manifest.variants:
             if variant == "torch" and options.no_torch:

@@ -44,13 +44,12 @@ def say(text: str) -> None:
 
 def labelled_texts(data: str | Path, rows: int | None = None) -> tuple[list[str], list[str]]:
     """(texts, labels) of the first `rows` rows of a single-label data file."""
-    from tlx.runtime.examples import read_table
     from tlx.runtime.tasks.classification import TextClassification
 
-    examples = TextClassification.parse(read_table(data), {})
+    examples = TextClassification.read(data, {})
     if examples.gold is None or not all(isinstance(label, str) for label in examples.gold):
         raise SystemExit(f"{data}: wanted one label a text")
-    return list(examples.texts[:rows]), list(examples.gold[:rows])
+    return list(examples.inputs[:rows]), list(examples.gold[:rows])
 
 
 def p50_ms(call: Callable[[str], Any], texts: Sequence[str], seconds: float) -> float:

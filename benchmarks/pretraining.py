@@ -50,7 +50,6 @@ def trained(options: argparse.Namespace, place: Path, data: Path, seed: int, *, 
     """Test accuracy, epochs run to the best, and seconds of one training."""
     from tlx.export.torch_engine import open_torch
     from tlx.runtime.evaluate import evaluate
-    from tlx.runtime.examples import read_table
     from tlx.runtime.folder import open_folder
     from tlx.runtime.tasks.classification import TextClassification
     from tlx.train.recipe import Recipe
@@ -60,7 +59,7 @@ def trained(options: argparse.Namespace, place: Path, data: Path, seed: int, *, 
     recipe = recipe.updated("model", base=options.base, random_weights=random_weights)
     recipe = recipe.updated("train", seed=seed, epochs=options.epochs)
     result = train(recipe, place / "model", overwrite=True)
-    test = TextClassification.parse(read_table(options.data_dir / "test.csv"), {})
+    test = TextClassification.read(options.data_dir / "test.csv", {})
     accuracy = evaluate(open_torch(open_folder(place / "model"), "cpu"), test)["metrics"]["accuracy"]
     return {"accuracy": accuracy, "best_epoch": result.best_epoch, "rows": result.rows, "seconds": result.seconds}
 

@@ -266,7 +266,7 @@ def test_the_torch_engine_gives_the_torch_variant(checkpoint: Any, oracle: Any) 
     folder = checkpoint()
     export(folder, config=QUICK)
     engine = open_torch(open_folder(folder), "cpu")
-    np.testing.assert_allclose(engine.logits(TEXTS), oracle(folder, TEXTS), atol=1e-5)
+    np.testing.assert_allclose(engine.run(TEXTS).values, oracle(folder, TEXTS), atol=1e-5)
     assert (engine.variant, engine.task.name) == ("torch", "text-classification")
     assert engine("thanks")[0]["label"] in folder_labels(folder)
     with pytest.raises(TlxError, match="sees no CUDA device"):

@@ -190,7 +190,7 @@ def test_stdin_that_is_not_utf8_is_refused(tlx: Tlx, tiny_folder: Path) -> None:
 def test_a_failed_predict_leaves_no_output(tlx: Tlx, tiny_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "in.jsonl").write_text('{"text": "a"}\n{"text": null}\n')
     done = tlx("predict", tiny_folder, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.csv")
-    assert_refused(done, 1, "in.jsonl line 2: column 'text' has no text")
+    assert_refused(done, 1, "in.jsonl line 2: column 'text' is empty")
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 

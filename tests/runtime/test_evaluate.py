@@ -20,7 +20,7 @@ TEXTS = ["play some music", "what is the weather", "turn off the lights", "cance
 def test_a_model_is_right_about_its_own_answers(tiny_folder: Path) -> None:
     predictor = load(tiny_folder)
     gold = [answer["label"] for answer in predictor(TEXTS)]
-    result = evaluate(predictor, Examples(source="x", texts=TEXTS, gold=gold, labels=tuple(sorted(set(gold)))))
+    result = evaluate(predictor, Examples(source="x", inputs=TEXTS, gold=gold, labels=tuple(sorted(set(gold)))))
     assert result["task"] == "text-classification"
     assert result["variant"] == "fp32"
     assert result["n"] == 4
@@ -30,14 +30,14 @@ def test_a_model_is_right_about_its_own_answers(tiny_folder: Path) -> None:
 def test_unknown_labels_count_as_errors_and_are_warned_about(tiny_folder: Path) -> None:
     predictor = load(tiny_folder)
     gold = [answer["label"] for answer in predictor(TEXTS[:3])] + ["unheard"]
-    examples = Examples(source="data.csv", texts=TEXTS, gold=gold, labels=tuple(sorted(set(gold))))
+    examples = Examples(source="data.csv", inputs=TEXTS, gold=gold, labels=tuple(sorted(set(gold))))
     with pytest.warns(UserWarning, match=r"data\.csv: 1 of 4 examples have a label .* know \('unheard'\)"):
         assert evaluate(predictor, examples)["metrics"]["accuracy"] == 0.75
 
 
 def test_no_gold_is_an_error(tiny_folder: Path) -> None:
     with pytest.raises(DataError, match=r"data\.csv has no labels: nothing to measure against"):
-        evaluate(load(tiny_folder), Examples(source="data.csv", texts=TEXTS))
+        evaluate(load(tiny_folder), Examples(source="data.csv", inputs=TEXTS))
 
 
 def test_bench_gives_every_figure(tiny_folder: Path) -> None:

@@ -13,7 +13,7 @@ from tlx.runtime.tasks.classification import TextClassification
 
 
 def parse(path: Path, **columns: str) -> Examples:
-    return TextClassification.parse(read_table(path), columns)
+    return TextClassification.read(path, columns)
 
 
 def write(tmp_path: Path, name: str, content: str | bytes) -> Path:

@@ -9,10 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tlx.train.batches import encode, plan_batches, sorted_batches
+from tlx.runtime.tasks.classification import TextClassification
+from tlx.train.batches import encode, plan_batches, sorted_batches, token_rows, tokens_of, with_words
 from tlx.train.pretrained import load_tokenizer
 from tlx.train.terms.distillation import mean_per_word
 
+TASK = TextClassification(labels=("a", "b"))
 lengths = st.lists(st.integers(1, 90), min_size=1, max_size=300).map(lambda items: np.array(items, dtype=np.int64))
 
 
@@ -39,17 +41,31 @@ def test_ids_and_masks_are_those_of_transformers(base: Path) -> None:
     tokenizer = load_tokenizer(str(base))
     texts = ["play some music", "", "turn off the lights now please " * 12, "漢字 🎉 card", "\tmy\ncard"]
     rows = np.array([2, 0, 1, 4, 3])
-    inputs = encode(tokenizer, texts, 20).padded(rows)
+    tokens = tokens_of(tokenizer, 20, TASK)
+    inputs = token_rows(encode(TASK, tokens, texts), tokens.pad_id or 0).padded(rows)
     wanted = tokenizer([texts[i] for i in rows], padding=True, truncation=True, max_length=20, return_tensors="pt")
     assert torch.equal(inputs["input_ids"], wanted["input_ids"])
     assert torch.equal(inputs["attention_mask"], wanted["attention_mask"])
 
 
 def test_word_numbers_join_the_pieces_of_a_word(base: Path) -> None:
-    encoded = encode(load_tokenizer(str(base)), ["play zoo music"], 20, words=True)
-    assert encoded.words is not None
+    tokens = tokens_of(load_tokenizer(str(base)), 20, TASK)
+    rows = with_words(token_rows(encode(TASK, tokens, ["play zoo music"]), 0), tokens, ["play zoo music"])
+    assert rows.words is not None
     # [CLS] play z ##o ##o music [SEP]
-    assert encoded.words.tolist() == [0, 1, 2, 2, 2, 3, 4]
+    assert rows.words.tolist() == [0, 1, 2, 2, 2, 3, 4]
+
+
+def test_word_numbers_of_a_pair_go_on_in_the_second_text(base: Path) -> None:
+    pair = TextClassification(labels=("a", "b"), pair=True)
+    tokens = tokens_of(load_tokenizer(str(base)), 20, pair)
+    given = [("play music", "zoo")]
+    rows = with_words(token_rows(encode(pair, tokens, given), 0), tokens, given)
+    assert rows.words is not None
+    assert rows.types is not None
+    # [CLS] play music [SEP] z ##o ##o [SEP]
+    assert rows.words.tolist() == [0, 1, 2, 3, 4, 4, 4, 5]
+    assert rows.types.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
 def test_states_are_averaged_over_the_pieces_of_each_word() -> None:

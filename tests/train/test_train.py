@@ -283,12 +283,11 @@ def test_a_folder_that_exists_is_kept_unless_told_otherwise(base: Path, data: Pa
 
 
 def test_a_split_keeps_each_label_and_shares_no_row(data: Path) -> None:
-    from tlx.runtime.examples import read_table
     from tlx.runtime.tasks.classification import TextClassification
     from tlx.train.split import stratified_split
 
-    examples = TextClassification.parse(read_table(data), {})
-    first, held = stratified_split(examples, 0.2, 0)
+    examples = TextClassification.read(data, {})
+    first, held = stratified_split(examples, 0.2, 0, TextClassification(labels=examples.labels).labels_of)
     assert len(first) + len(held) == 120
     assert not set(first.texts) & set(held.texts)
     assert set(held.gold or ()) == set(first.gold or ()) == {"card", "lights", "music"}

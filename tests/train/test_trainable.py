@@ -7,18 +7,18 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from tlx.train.batches import Encoded
+from tlx.train.batches import TokenRows
 from tlx.train.students import build_student
 from tlx.train.trainable import UsedRows
 
 
-def texts(vocabulary: int) -> Encoded:
+def texts(vocabulary: int) -> TokenRows:
     """Three texts over a few ids; 1 is the padding."""
     ids = np.array([2, 40, 41, 3, 2, vocabulary - 1, 3, 2, 55, 40, 57, 3], dtype=np.int32)
-    return Encoded(ids=ids, starts=np.array([0, 4, 7, 12]), pad_id=1)
+    return TokenRows(ids=ids, starts=np.array([0, 4, 7, 12]), pad_id=1)
 
 
-def answers(model: PreTrainedModel, encoded: Encoded) -> torch.Tensor:
+def answers(model: PreTrainedModel, encoded: TokenRows) -> torch.Tensor:
     with torch.no_grad():
         result: torch.Tensor = model(**encoded.padded(np.arange(3))).logits
     return result

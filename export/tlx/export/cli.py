@@ -45,6 +45,9 @@ def export_command(
         str | None, typer.Option(help="Labelled data to verify on: CSV, TSV, JSONL, Parquet.", show_default=False)
     ] = None,
     text: Annotated[str | None, typer.Option(metavar="COLUMN", help="The text column; guessed unless given.")] = None,
+    text_pair: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The second text's column, for pairs.")
+    ] = None,
     label: Annotated[str | None, typer.Option(metavar="COLUMN", help="The label column; guessed unless given.")] = None,
     max_drop: Annotated[
         float, typer.Option(help="The most of the task's main metric that a variant may lose against torch.")
@@ -74,6 +77,7 @@ def export_command(
         embedding_bits=cast("Literal[8, 4]", embedding_bits),
         data=data,
         text_column=text,
+        pair_column=text_pair,
         label_column=label,
         max_drop=max_drop,
         rows=rows,

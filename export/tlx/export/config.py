@@ -30,6 +30,7 @@ class ExportConfig:
     precisions: tuple[Precision, ...] = ()
     data: Path | str | None = None
     text_column: str | None = None
+    pair_column: str | None = None
     label_column: str | None = None
     max_drop: float = 0.01
     calibration: Calibration = "dynamic"

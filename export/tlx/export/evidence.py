@@ -1,9 +1,12 @@
-"""What verification compares with: texts, their gold, torch's answers, and the golden texts that every folder carries."""
+"""What verification compares with: inputs, their gold, torch's answers, and the golden texts that every folder carries."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +14,16 @@ from numpy.typing import NDArray
 from tlx.export.config import ExportConfig
 from tlx.export.torch_engine import TorchEngine
 from tlx.runtime.errors import DataError, ExportError
-from tlx.runtime.examples import Examples, read_table
+from tlx.runtime.examples import Examples
 from tlx.runtime.folder import Folder, Manifest
-from tlx.runtime.tasks import task_named
+from tlx.runtime.tasks import Task, task_named
+from tlx.runtime.tasks.task import Input, Outputs, unit_starts
 from tlx.runtime.tokens import Tokens
 
 __all__ = ["Evidence", "gather_evidence", "golden_json", "read_evaluation"]
 
 GOLDEN = 32
+WIDE = 1024
 ODD_TEXTS = (
     "",
     " ",
@@ -59,23 +64,26 @@ PLAIN_TEXTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """`logits` are torch's for `texts`, `(texts, labels)` float32. `examples` (parallel to `texts`) is None without data."""
+    """`reference` is what torch gives for `inputs`, `golden` for the inputs that every folder carries.
 
-    texts: tuple[str, ...]
-    logits: NDArray[np.float32]
+    `examples` (parallel to `inputs`) is None without data. `golden_ids` are transformers' own token ids, () where they
+    are not compared.
+    """
+
+    inputs: Sequence[Input]
+    reference: Outputs
     examples: Examples | None
-    golden_texts: tuple[str, ...]
+    golden: Outputs
     golden_ids: tuple[tuple[int, ...], ...]
-    golden_logits: NDArray[np.float32]
 
-    def check_tokens(self, tokens: Tokens) -> None:
-        """Raises ExportError when the runtime's token ids of a golden text are not transformers'."""
-        for text, ids in zip(self.golden_texts, self.golden_ids, strict=True):
-            found = tokens.encode(text)[0]
-            if ids and tuple(found) != ids:
+    def check_tokens(self, task: Task, tokens: Tokens) -> None:
+        """Raises ExportError when the runtime's token ids of a golden input are not transformers'."""
+        for item, ids in zip(self.golden.inputs, self.golden_ids, strict=True):
+            rows = task.encode(tokens, [item], parallel=False).rows
+            if ids and len(rows) == 1 and tuple(rows[0]) != ids:
                 raise ExportError(
-                    f"tokenizer.json gives other ids than transformers for {text[:40]!r} ({found[:8]} … instead of "
-                    f"{list(ids[:8])} …): save the tokenizer again with transformers"
+                    f"tokenizer.json gives other ids than transformers for {str(item)[:40]!r} ({list(rows[0][:8])} … "
+                    f"instead of {list(ids[:8])} …): save the tokenizer again with transformers"
                 )
 
 
@@ -86,15 +94,16 @@ def read_evaluation(folder: Folder, config: ExportConfig) -> Examples | None:
     """
     if config.data is None:
         return None
-    columns = {"text": config.text_column, "label": config.label_column}
+    columns = {"text": config.text_column, "text_pair": config.pair_column, "label": config.label_column}
     task = task_named(folder.manifest.task)
-    examples = task.parse(read_table(config.data), {key: name for key, name in columns.items() if name is not None})
-    unknown = sorted(set(examples.labels) - set(folder.manifest.labels))
+    examples = task.read(config.data, {key: name for key, name in columns.items() if name is not None})
+    known_labels = task.from_manifest(folder.manifest).labels
+    unknown = sorted(set(examples.labels) - set(known_labels)) if known_labels else []
     if unknown:
-        known = ", ".join(folder.manifest.labels[:5])
+        known = ", ".join(known_labels[:5])
         raise DataError(
             f"{examples.source} has label {unknown[0]!r} ({len(unknown)} in all), which the model does not know "
-            f"(it knows {len(folder.manifest.labels)}: {known} …): give the data it was trained for, or name the column with --label"
+            f"(it knows {len(known_labels)}: {known} …): give the data it was trained for, or name the column with --label"
         )
     if len(examples) <= config.rows:
         return examples
@@ -103,33 +112,48 @@ def read_evaluation(folder: Folder, config: ExportConfig) -> Examples | None:
 
 
 def gather_evidence(engine: TorchEngine, examples: Examples | None, seed: int) -> Evidence:
-    """Torch answers every text once. Without examples the golden texts are all there is."""
-    odd = ODD_TEXTS
-    plain: tuple[str, ...] = PLAIN_TEXTS
+    """Torch answers every input once. Without examples the golden inputs are all there is."""
+    task = engine.task
+    plain: list[Input] = task.golden(PLAIN_TEXTS)
     if examples is not None:
-        drawn = np.random.default_rng(seed).permutation(len(examples))[: GOLDEN - len(odd)]
-        plain = tuple(examples.texts[int(row)] for row in drawn)
-    golden = odd + plain
-    golden_logits = engine.logits(golden)
-    texts = golden if examples is None else tuple(examples.texts)
+        drawn = np.random.default_rng(seed).permutation(len(examples))[: GOLDEN - len(ODD_TEXTS)]
+        plain = [examples.inputs[int(row)] for row in drawn]
+    golden = engine.run([*task.golden(ODD_TEXTS), *plain])
     return Evidence(
-        texts=texts,
-        logits=golden_logits if examples is None else engine.logits(texts),
+        inputs=golden.inputs if examples is None else examples.inputs,
+        reference=golden if examples is None else engine.run(examples.inputs),
         examples=examples,
-        golden_texts=golden,
-        golden_ids=tuple(tuple(ids) for ids in engine.encode(golden)),
-        golden_logits=golden_logits,
+        golden=golden,
+        golden_ids=tuple(tuple(engine.transformers_ids(item)) for item in golden.inputs),
     )
 
 
 def golden_json(manifest: Manifest, evidence: Evidence) -> str:
-    """golden.json: texts, their token ids and torch's logits, to be replayed through any variant."""
+    """golden.json: inputs, the token ids of their first rows and torch's outputs, to be replayed through any variant.
+
+    `logits` holds for each input its lines of values; of a line wider than WIDE only `[column, value]` of the greatest.
+    """
+    outputs = evidence.golden
+    encoded = outputs.encoded
+    task = task_named(manifest.task).from_manifest(manifest)
+    starts = unit_starts(task.units(encoded), len(encoded.rows))
+    owners = np.arange(len(encoded.rows)) if encoded.owners is None else encoded.owners
+    first = np.searchsorted(owners, np.arange(len(outputs.inputs) + 1))
+    single = task.units(encoded) is None and encoded.owners is None
+    logits = [[_rounded(line) for line in outputs.values[starts[a] : starts[b]]] for a, b in pairwise(first)]
     document = {
         "format": 1,
         "task": manifest.task,
         "max_tokens": manifest.max_tokens,
-        "texts": list(evidence.golden_texts),
-        "input_ids": [list(ids) for ids in evidence.golden_ids],
-        "logits": [[round(float(value), 6) for value in row] for row in evidence.golden_logits],
+        "texts": [item if isinstance(item, str) else list(item) for item in outputs.inputs],
+        "input_ids": [encoded.rows[row].tolist() for row in first[:-1]],
+        "logits": [lines[0] for lines in logits] if single else logits,
     }
     return json.dumps(document, ensure_ascii=False) + "\n"
+
+
+def _rounded(line: NDArray[np.float32]) -> list[Any]:
+    if len(line) <= WIDE:
+        return [round(float(value), 6) for value in line]
+    best = int(line.argmax())
+    return [best, round(float(line[best]), 6)]

@@ -33,7 +33,8 @@ from tlx.runtime.folder import (
 )
 from tlx.runtime.machine import machine_description, usable_cores
 from tlx.runtime.predictor import Predictor
-from tlx.runtime.tokens import open_tokens
+from tlx.runtime.tasks import task_named
+from tlx.runtime.tokens import Tokens, open_tokens
 
 __all__ = ["ExportResult", "export"]
 
@@ -69,8 +70,8 @@ def export(folder: str | Path, *, config: ExportConfig, say: Say = lambda step: 
         manifest = _start_manifest(source, stage)
         say("asking torch")
         evidence = gather_evidence(engine, examples, config.seed)
-        evidence.check_tokens(open_tokens((stage / TOKENIZER).read_bytes(), manifest.max_tokens, str(path / TOKENIZER)))
-        bench = Workbench(stage, manifest, evidence, config.threads)
+        evidence.check_tokens(engine.task, _tokens(engine, stage, manifest.max_tokens))
+        bench = Workbench(stage, manifest, evidence, engine, config.threads)
         try:
             made = _make_all(bench, loaded, config, engine, say)
             say("measuring")
@@ -89,11 +90,11 @@ def _make_all(
     bench: Workbench, loaded: Any, config: ExportConfig, engine: TorchEngine, say: Say
 ) -> dict[VariantName, Made]:
     say("fp32: converting")
-    model = convert(loaded, bench.manifest.task)
+    model = convert(loaded, task_named(bench.manifest.task))
     say("fp32: fusing")
     fp32, graphs = make_fp32(bench, model, loaded.model.config, config)
     made: dict[VariantName, Made] = {"fp32": fp32}
-    rows = engine.encode(bench.evidence.texts[: config.calibration_rows]) if config.calibration == "static" else []
+    rows = engine.encode(bench.evidence.inputs[: config.calibration_rows]) if config.calibration == "static" else []
     for precision in config.precisions:
         made[precision] = make_precision(bench, precision, graphs, config, rows, say)
     return {**made, **_made_before(bench, made, say)}
@@ -120,7 +121,13 @@ def _speeds(
     if config.seconds <= 0:
         return {}
     subjects: dict[str, Any] = {name: item.candidate.predictor for name, item in made.items()}
-    return measure({"torch": engine, **subjects}, evidence.texts, config.seconds)
+    return measure({"torch": engine, **subjects}, evidence.inputs, config.seconds)
+
+
+def _tokens(engine: TorchEngine, stage: Path, max_tokens: int) -> Tokens:
+    task, content = engine.task, (stage / TOKENIZER).read_bytes()
+    stride = task.stride(max_tokens)
+    return open_tokens(content, max_tokens, TOKENIZER, stride=stride, truncation=task.truncation)
 
 
 def _start_manifest(source: Folder, stage: Path) -> Manifest:

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from tlx.export.quiet import quiet
-from tlx.runtime.errors import ExportError, FolderError, UsageError
+from tlx.runtime.errors import ExportError, FolderError
 from tlx.runtime.folder import MANIFEST, Folder, Manifest, Variant, file_record, open_folder
+from tlx.runtime.tasks import TASKS, Task, task_named
 
 __all__ = ["LoadedModel", "load_model", "open_source", "register_architectures", "tokenizer_file"]
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
-# Task → (the end of its architectures' names, the Auto class that loads them).
-ARCHITECTURES = {"text-classification": ("ForSequenceClassification", "AutoModelForSequenceClassification")}
 # These count positions from the padding index on.
 OFFSET_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta")
 MAX_TOKENS = 8192
@@ -29,6 +28,11 @@ class LoadedModel:
 
     model: Any
     tokenizer: Any
+
+
+def auto_class(task: type[Task]) -> str:
+    """The name of transformers' class that loads the task's models."""
+    return f"AutoModelFor{task.architecture}" if task.architecture else "AutoModel"
 
 
 def register_architectures() -> None:
@@ -60,27 +64,27 @@ def load_model(folder: Folder) -> LoadedModel:
     import transformers
 
     register_architectures()
-    path, task = folder.path, folder.manifest.task
-    if task not in ARCHITECTURES:
-        raise UsageError(f"{path}: tlx cannot load task {task!r} in torch; it can: {', '.join(ARCHITECTURES)}")
+    path, task = folder.path, task_named(folder.manifest.task)
     with quiet():
         try:
-            model, info = getattr(transformers, ARCHITECTURES[task][1]).from_pretrained(
+            model, info = getattr(transformers, auto_class(task)).from_pretrained(
                 str(path), dtype=torch.float32, output_loading_info=True, local_files_only=True, use_safetensors=True
             )
             tokenizer = transformers.AutoTokenizer.from_pretrained(str(path), use_fast=True, local_files_only=True)
         except Exception as error:  # transformers raises OSError, ValueError, KeyError, safetensors' own, …
-            raise FolderError(f"{path} does not load as a {task} model: {_first_line(error)}") from error
-    if info["missing_keys"]:
+            raise FolderError(f"{path} does not load as a {task.name} model: {_first_line(error)}") from error
+    missing = [name for name in info["missing_keys"] if not name.startswith(task.unread_weights)]
+    if missing:
         raise FolderError(
-            f"{path} is not trained for {task} (its weights have no {min(info['missing_keys'])}): "
+            f"{path} is not trained for {task.name} (its weights have no {min(missing)}): "
             "train it first with `tlx train … --out`"
         )
     if not getattr(tokenizer, "is_fast", False):
         raise FolderError(f"{path} has no fast tokenizer ({TOKENIZER}): convert it with transformers first")
-    if model.config.num_labels != len(folder.manifest.labels):
+    width = task.from_manifest(folder.manifest).width
+    if width is not None and model.config.num_labels != width:
         raise FolderError(
-            f"{path} gives {model.config.num_labels} logits, {MANIFEST} has {len(folder.manifest.labels)} labels: "
+            f"{path} gives {model.config.num_labels} logits, {MANIFEST} has {width} labels: "
             "train or copy the folder again"
         )
     return LoadedModel(model=model.eval(), tokenizer=tokenizer)
@@ -108,7 +112,7 @@ def _check_weights(folder: Folder) -> None:
 def _manifest_of_checkpoint(path: Path) -> Manifest:
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        names = config.get("architectures") or []
+        names = [str(name) for name in config.get("architectures") or []]
         labels = {int(index): str(label) for index, label in (config.get("id2label") or {}).items()}
     except FileNotFoundError as error:
         raise FolderError(
@@ -116,17 +120,17 @@ def _manifest_of_checkpoint(path: Path) -> Manifest:
         ) from error
     except (OSError, ValueError, AttributeError) as error:
         raise FolderError(f"{path / 'config.json'} is not a model's config ({_first_line(error)})") from error
-    task = next((task for task, (end, _) in ARCHITECTURES.items() if any(name.endswith(end) for name in names)), None)
+    task = next((task for name in TASKS if (task := task_named(name)).made(names, config)), None)
     if task is None:
         raise FolderError(
-            f"{path} is a {names[0] if names else 'model of no named architecture'}: tlx exports trained "
-            f"{', '.join(ARCHITECTURES)} models; train one with `tlx train --base {path}`"
+            f"{path} is a {names[0] if names else 'model of no named architecture'}: tlx exports trained models for "
+            f"{', '.join(TASKS)}; train one with `tlx train --base {path}`"
         )
     return Manifest(
-        task=task,
+        task=task.name,
         labels=tuple(labels[index] for index in sorted(labels)) or ("LABEL_0", "LABEL_1"),
         max_tokens=_token_limit(path, config),
-        settings={"multi_label": config.get("problem_type") == "multi_label_classification"},
+        settings=task.settings_of(config, path),
         lineage={"base": config.get("_name_or_path") or path.name},
     )
 

@@ -29,15 +29,15 @@ class Repaired:
 
 
 def rank_nodes(bench: Workbench, name: VariantName, nodes: Sequence[str], quantize: Quantize) -> list[str]:
-    """The nodes, most harmful first: each is quantized alone, harm is the mean change of the logits of 128 texts."""
-    evidence = bench.evidence
-    rows = np.linspace(0, len(evidence.texts) - 1, min(SAMPLE, len(evidence.texts))).astype(int)
-    texts, reference = [evidence.texts[row] for row in rows], evidence.logits[rows]
+    """The nodes, most harmful first: each is quantized alone, harm is the mean change of the outputs of 128 inputs."""
+    given = bench.evidence.inputs
+    inputs = [given[row] for row in np.linspace(0, len(given) - 1, min(SAMPLE, len(given))).astype(int)]
+    reference = bench.torch.run(inputs).values
     harm: dict[str, float] = {}
     for node in nodes:
         candidate = bench.candidate(name, quantize([other for other in nodes if other != node]).model)
         with truncation_expected():
-            harm[node] = float(np.abs(candidate.predictor.logits(texts) - reference).mean())
+            harm[node] = float(np.abs(candidate.predictor.run(inputs).values - reference).mean())
         bench.discard(candidate)
     return sorted(nodes, key=lambda node: -harm[node])
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tlx.export.pretrained import LoadedModel, load_model
 from tlx.runtime.batches import cut_batches, pad_batch
 from tlx.runtime.errors import DeviceError, UsageError
 from tlx.runtime.folder import Folder
 from tlx.runtime.tasks import Task, task_named
+from tlx.runtime.tasks.task import Floats, Input, Outputs, unit_index, unit_starts
+from tlx.runtime.tokens import open_tokens
 
 __all__ = ["TorchEngine", "open_torch"]
 
@@ -21,7 +23,7 @@ TEXTS_PER_BATCH = 64
 
 
 class TorchEngine:
-    """Texts → logits, by transformers' tokenizer and the torch model in float32."""
+    """Inputs → outputs, by the folder's tokenizer and the torch model in float32. Called as the runtime's predictor is."""
 
     variant: Literal["torch"] = "torch"
 
@@ -29,46 +31,59 @@ class TorchEngine:
         self.task: Task = task_named(folder.manifest.task).from_manifest(folder.manifest)
         self.device = device
         self.model: Any = loaded.model.to(device)
-        self.tokenizer: Any = loaded.tokenizer
+        self._transformers: Any = loaded.tokenizer
         self._max_tokens = folder.manifest.max_tokens
-        self._labels = len(folder.manifest.labels)
+        stride = self.task.stride(self._max_tokens)
+        content = loaded.tokenizer.backend_tokenizer.to_str().encode()
+        self.tokens = open_tokens(
+            content, self._max_tokens, str(folder.path), stride=stride, truncation=self.task.truncation
+        )
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """The token ids of each text, truncated at the model's limit, special tokens included, no padding."""
-        if not texts:
-            return []
-        encoded = self.tokenizer(list(texts), truncation=True, max_length=self._max_tokens, padding=False)
-        ids: list[list[int]] = encoded["input_ids"]
+    def transformers_ids(self, item: Input) -> list[int]:
+        """The token ids that transformers' tokenizer gives for one input, truncated at the model's limit."""
+        parts = (item,) if isinstance(item, str) else item
+        encoded = self._transformers(
+            *parts, truncation=self.task.truncation, max_length=self._max_tokens, padding=False
+        )
+        ids: list[int] = encoded["input_ids"]
         return ids
 
-    def __call__(self, texts: str | Sequence[str]) -> Any:
-        """Answers in the shapes of the runtime's predictor, so that the same clock times both."""
-        if isinstance(texts, str):
-            return self.task.answer(self.logits([texts]))
-        return self.task.answers(self.logits(texts))
+    def encode(self, inputs: Sequence[Input]) -> list[list[int]]:
+        """The token ids of each row, special tokens included, no padding."""
+        return [row.tolist() for row in self.task.encode(self.tokens, inputs).rows]
 
-    def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """`(texts, labels)` float32, in the texts' order, computed in batches of near-equal length."""
+    def __call__(self, inputs: Any) -> Any:
+        """Answers in the shapes of the runtime's predictor, so that the same clock times both."""
+        if isinstance(inputs, (str, tuple)):
+            return self.task.answer(self.run([inputs]))
+        return self.task.answers(self.run(inputs))
+
+    def run(self, inputs: Sequence[Input]) -> Outputs:
+        """What the model gives, in the inputs' order, computed in batches of near-equal length."""
         import torch
 
-        pad = self.tokenizer.pad_token_id
-        rows = [np.array(ids or [pad or 0], dtype=np.int64) for ids in self.encode(texts)]
-        logits = np.zeros((len(rows), self._labels), dtype=np.float32)
+        task, pad = self.task, self.tokens.pad_id
+        encoded = task.encode(self.tokens, list(inputs))
+        rows, types = encoded.rows, encoded.types
+        units = task.units(encoded)
+        starts = unit_starts(units, len(rows))
+        values: Floats = np.zeros((int(starts[-1]), task.width or 1), dtype=np.float32)
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
-        batches = (
-            cut_batches(lengths, max_tokens=TOKENS_PER_BATCH, max_texts=TEXTS_PER_BATCH, may_pad=pad is not None)
-            if rows
-            else []
-        )
+        batches = cut_batches(lengths, max_tokens=TOKENS_PER_BATCH, max_texts=TEXTS_PER_BATCH, may_pad=pad is not None)
+        with_types = types is not None and "token_type_ids" in inspect.signature(self.model.forward).parameters
         with torch.inference_mode():
-            for batch in batches:
-                input_ids, attention_mask = pad_batch([rows[row] for row in batch], pad or 0)
-                output = self.model(
-                    input_ids=torch.from_numpy(input_ids).to(self.device),
-                    attention_mask=torch.from_numpy(attention_mask).to(self.device),
-                )
-                logits[batch] = output.logits.float().cpu().numpy()
-        return logits
+            for batch in batches if rows else []:
+                input_ids, mask = pad_batch([rows[row] for row in batch], pad or 0)
+                feeds = {"input_ids": input_ids, "attention_mask": mask}
+                if with_types and types is not None:
+                    feeds["token_type_ids"] = pad_batch([types[row] for row in batch], 0)[0]
+                output = self.model(**{name: torch.from_numpy(item).to(self.device) for name, item in feeds.items()})
+                raw = [getattr(output, head).float().cpu().numpy() for head in task.heads]
+                found = task.collect(raw, encoded, batch, mask)
+                if values.shape[1] != found.shape[1]:
+                    values = np.zeros((int(starts[-1]), found.shape[1]), dtype=np.float32)
+                values[unit_index(starts, batch)] = found
+        return Outputs(inputs, encoded, values)
 
 
 def open_torch(folder: Folder, device: str = "auto") -> TorchEngine:

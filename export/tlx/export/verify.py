@@ -12,20 +12,21 @@ from numpy.typing import NDArray
 from tlx.export.evidence import Evidence
 from tlx.runtime.errors import ExportError
 from tlx.runtime.predictor import Predictor
+from tlx.runtime.tasks.task import Outputs, join_outputs
 
 __all__ = ["ParityReport", "verify"]
 
 ALONE = 64  # texts that are also run one by one
-EXACT = 1e-4  # how far fp32 logits may be from torch's, as a share of the greatest logit (at least 1)
+EXACT = 1e-4  # how far fp32 outputs may be from torch's, as a share of the greatest (at least 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParityReport:
-    """What verification found, over `rows` texts.
+    """What verification found, over `rows` inputs.
 
     metrics, drop: of the evaluation data; None and {} without it. drop = torch's main metric − the variant's.
-    flip_rate: the share of answers that differ from torch. Differences are of logits.
-    batch_flip_rate, batch_max_difference: the same texts alone and in batches with others.
+    flip_rate: the share of answers that differ from torch. Differences are of the model's outputs (logits).
+    batch_flip_rate, batch_max_difference: the same inputs alone and in batches with others.
     """
 
     rows: int
@@ -50,10 +51,10 @@ class ParityReport:
         return self.drop is None or self.drop <= max_drop + 1e-9
 
     def require_exact(self, what: str, scale: float) -> None:
-        """Raises ExportError unless the logits are torch's; `scale` is the greatest logit."""
+        """Raises ExportError unless the outputs are torch's; `scale` is the greatest of them."""
         if not self.max_abs_difference <= EXACT * max(1.0, scale):
             raise ExportError(
-                f"{what} does not answer as torch does: logits differ by up to {self.max_abs_difference:.3g} "
+                f"{what} does not answer as torch does: its outputs differ by up to {self.max_abs_difference:.3g} "
                 f"(allowed {EXACT * max(1.0, scale):.3g}), {self.flip_rate:.1%} of answers flip; "
                 "the installed exporters do not fit this model (see constraints.txt)"
             )
@@ -61,28 +62,30 @@ class ParityReport:
 
 def verify(predictor: Predictor, evidence: Evidence, reference_metrics: Mapping[str, float]) -> ParityReport:
     """The predictor's answers on the evidence, compared. `reference_metrics` are torch's, {} without data."""
-    task = predictor.task
-    logits = predictor.logits(evidence.texts)
-    if not np.isfinite(logits).all():
+    task, inputs = predictor.task, evidence.inputs
+    found = predictor.run(inputs)
+    if not np.isfinite(found.values).all():
         raise ExportError(f"variant {predictor.variant} gives NaN or infinity: its precision is too low for this model")
-    metrics = {} if evidence.examples is None else task.metrics(logits, evidence.examples)
-    rows = np.linspace(0, len(evidence.texts) - 1, min(ALONE, len(evidence.texts))).astype(int)
-    alone = np.concatenate([predictor.logits([evidence.texts[row]]) for row in rows])
-    golden = _difference(predictor.logits(evidence.golden_texts), evidence.golden_logits)
-    difference = _difference(logits, evidence.logits)
+    metrics = {} if evidence.examples is None else task.metrics(found, evidence.examples)
+    chosen = [inputs[row] for row in np.linspace(0, len(inputs) - 1, min(ALONE, len(inputs))).astype(int)]
+    # Each alone, and all of them among texts of other lengths, in one pass.
+    alone = join_outputs([predictor.run([item]) for item in chosen], task.width)
+    together = predictor.run(chosen)
+    golden = _difference(predictor.run(evidence.golden.inputs), evidence.golden)
+    difference = _difference(found, evidence.reference)
     return ParityReport(
-        rows=len(evidence.texts),
+        rows=len(inputs),
         metrics=metrics,
         main_metric=task.main_metric,
         drop=reference_metrics[task.main_metric] - metrics[task.main_metric] if metrics else None,
         max_abs_difference=max(float(difference.max()), float(golden.max())),
         mean_abs_difference=float(difference.mean()),
-        flip_rate=task.flips(logits, evidence.logits),
-        batch_flip_rate=task.flips(alone, logits[rows]),
-        batch_max_difference=float(_difference(alone, logits[rows]).max()),
+        flip_rate=task.flips(found, evidence.reference),
+        batch_flip_rate=task.flips(alone, together),
+        batch_max_difference=float(_difference(alone, together).max()),
     )
 
 
-def _difference(logits: NDArray[np.float32], reference: NDArray[np.float32]) -> NDArray[np.float32]:
-    difference: NDArray[np.float32] = np.abs(logits - reference)
+def _difference(found: Outputs, reference: Outputs) -> NDArray[np.float32]:
+    difference: NDArray[np.float32] = np.abs(found.values - reference.values)
     return difference

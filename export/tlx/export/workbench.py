@@ -16,6 +16,7 @@ import onnx
 from onnx import ModelProto
 
 from tlx.export.evidence import Evidence
+from tlx.export.torch_engine import TorchEngine
 from tlx.export.verify import ParityReport, verify
 from tlx.runtime.bench import latency, throughput
 from tlx.runtime.engine import TruncationWarning
@@ -49,15 +50,19 @@ class Candidate:
 class Workbench:
     """Makes and judges candidates inside the staged folder; `close` removes those that were not taken."""
 
-    def __init__(self, stage: Path, manifest: Manifest, evidence: Evidence, threads: int | None) -> None:
-        self.stage, self.manifest, self.evidence, self.threads = stage, manifest, evidence, threads
+    def __init__(
+        self, stage: Path, manifest: Manifest, evidence: Evidence, torch: TorchEngine, threads: int | None
+    ) -> None:
+        self.stage, self.manifest, self.evidence, self.torch, self.threads = stage, manifest, evidence, torch, threads
         task_metrics = {}
         if evidence.examples is not None:
             from tlx.runtime.tasks import task_named
 
-            task_metrics = task_named(manifest.task).from_manifest(manifest).metrics(evidence.logits, evidence.examples)
+            task_metrics = (
+                task_named(manifest.task).from_manifest(manifest).metrics(evidence.reference, evidence.examples)
+            )
         self.reference_metrics: Mapping[str, float] = task_metrics
-        self.scale = float(np.abs(evidence.logits).max())
+        self.scale = float(np.abs(evidence.reference.values).max())
         self._numbers = count()
         (stage / "onnx").mkdir(exist_ok=True)
 
@@ -85,12 +90,12 @@ class Workbench:
             path.unlink()
 
 
-def measure(subjects: Mapping[str, Any], texts: Sequence[str], seconds: float) -> dict[str, Speed]:
+def measure(subjects: Mapping[str, Any], inputs: Sequence[Any], seconds: float) -> dict[str, Speed]:
     """The speed of each subject (a Predictor, or what is called like one), in alternating rounds; medians.
 
     A round of one subject takes about `seconds` / 3 for latency and as much for throughput.
     """
-    chosen = list(texts[:TEXTS])
+    chosen = list(inputs[:TEXTS])
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in subjects}
     with truncation_expected():
         for _ in range(ROUNDS):

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tlx.runtime.tasks.task import Input
+
 __all__ = ["cut_batches", "growing_windows", "pad_batch", "windows"]
 
 Ints = NDArray[np.int64]
@@ -38,7 +40,7 @@ def cut_batches(lengths: Ints, *, max_tokens: int, max_texts: int, may_pad: bool
 
 
 def pad_batch(rows: Sequence[Ints], pad_id: int) -> tuple[Ints, Ints]:
-    """`input_ids` and `attention_mask`, `(rows, longest)` int64 each, padded on the right."""
+    """The rows and their mask (1 where real), `(rows, longest)` int64 each, padded with `pad_id` on the right."""
     lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
     longest = int(lengths.max())
     if int(lengths.min()) == longest:
@@ -50,25 +52,25 @@ def pad_batch(rows: Sequence[Ints], pad_id: int) -> tuple[Ints, Ints]:
     return input_ids, kept.astype(np.int64)
 
 
-def windows(texts: Iterable[str]) -> Iterator[list[str]]:
-    """The texts in order, in lists of bounded size."""
-    return _windows(iter(texts), WINDOW_TEXTS)
+def windows(inputs: Iterable[Input]) -> Iterator[list[Input]]:
+    """The inputs in order, in lists of bounded size."""
+    return _windows(iter(inputs), WINDOW_TEXTS)
 
 
-def growing_windows(texts: Iterable[str]) -> Iterator[list[str]]:
-    """The same for a source that may be slow: 1 text, then 4, then 16 …, so that the first answers come at once.
+def growing_windows(inputs: Iterable[Input]) -> Iterator[list[Input]]:
+    """The same for a source that may be slow: 1 input, then 4, then 16 …, so that the first answers come at once.
 
-    The sizes do not depend on time: the same texts are always batched, and so answered, alike.
+    The sizes do not depend on time: the same inputs are always batched, and so answered, alike.
     """
-    return _windows(iter(texts), 1)
+    return _windows(iter(inputs), 1)
 
 
-def _windows(texts: Iterator[str], size: int) -> Iterator[list[str]]:
-    window: list[str] = []
+def _windows(inputs: Iterator[Input], size: int) -> Iterator[list[Input]]:
+    window: list[Input] = []
     characters = 0
-    for text in texts:
-        window.append(text)
-        characters += len(text)
+    for item in inputs:
+        window.append(item)
+        characters += len(item) if isinstance(item, str) else sum(map(len, item))
         if len(window) >= size or characters >= WINDOW_CHARACTERS:
             yield window
             window, characters, size = [], 0, min(4 * size, WINDOW_TEXTS)

@@ -9,19 +9,20 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
 from tlx.runtime.errors import DataError, TlxError
 from tlx.runtime.folder import Folder
 from tlx.runtime.predictor import TOKENIZER, Predictor
+from tlx.runtime.tasks.task import Input
 
 __all__ = ["BenchReport", "ColdStart", "Latency", "bench", "cold_start", "latency", "size_bytes", "throughput"]
 
 
 class Latency(TypedDict):
-    """Milliseconds from one text to its answer."""
+    """Milliseconds from one input to its answer."""
 
     p50_ms: float
     p99_ms: float
@@ -47,41 +48,41 @@ class BenchReport(TypedDict):
     peak_rss_bytes: int
 
 
-def bench(predictor: Predictor, folder: Folder, texts: Sequence[str], *, seconds: float = 2.0) -> BenchReport:
+def bench(predictor: Predictor, folder: Folder, inputs: Sequence[Any], *, seconds: float = 2.0) -> BenchReport:
     """All figures of one variant. Latency and throughput take about `seconds` each."""
-    if not texts:
-        raise DataError("there are no texts to measure with: give a file with at least one")
-    start = cold_start(folder.path, predictor.variant, predictor.device, predictor.threads, texts[0])
+    if not inputs:
+        raise DataError("there are no inputs to measure with: give a file with at least one")
+    start = cold_start(folder.path, predictor.variant, predictor.device, predictor.threads, inputs[0])
     return BenchReport(
         variant=predictor.variant,
         threads=predictor.threads,
-        **latency(predictor, texts, seconds=seconds),
-        texts_per_s=throughput(predictor, texts, seconds=seconds),
+        **latency(predictor, inputs, seconds=seconds),
+        texts_per_s=throughput(predictor, inputs, seconds=seconds),
         cold_start_s=start["cold_start_s"],
         size_bytes=size_bytes(folder, predictor.variant),
         peak_rss_bytes=start["peak_rss_bytes"],
     )
 
 
-def latency(predictor: Predictor, texts: Sequence[str], *, seconds: float = 1.0, least: int = 50) -> Latency:
-    """One text at a time, going round the texts for `seconds` and at least `least` calls, after a warm-up."""
+def latency(predictor: Predictor, inputs: Sequence[Any], *, seconds: float = 1.0, least: int = 50) -> Latency:
+    """One input at a time, going round the inputs for `seconds` and at least `least` calls, after a warm-up."""
     for index in range(10):
-        predictor(texts[index % len(texts)])
+        predictor(inputs[index % len(inputs)])
     clock = time.perf_counter
     times: list[float] = []
     end = clock() + seconds
     while len(times) < least or clock() < end:
-        text = texts[len(times) % len(texts)]
+        item = inputs[len(times) % len(inputs)]
         begun = clock()
-        predictor(text)
+        predictor(item)
         times.append(clock() - begun)
     p50, p99 = np.percentile(times, [50, 99]) * 1000
     return Latency(p50_ms=round(float(p50), 4), p99_ms=round(float(p99), 4))
 
 
-def throughput(predictor: Predictor, texts: Sequence[str], *, seconds: float = 1.0, batch: int = 4096) -> float:
-    """Answers a second over lists of `batch` texts (the texts repeated): the median of runs that take `seconds` together."""
-    many = [texts[index % len(texts)] for index in range(batch)]
+def throughput(predictor: Predictor, inputs: Sequence[Any], *, seconds: float = 1.0, batch: int = 4096) -> float:
+    """Answers a second over lists of `batch` inputs (repeated where they are fewer): the median of runs that take `seconds` together."""
+    many = [inputs[index % len(inputs)] for index in range(batch)]
     predictor(many[: batch // 4])  # starts the workers
     rates: list[float] = []
     end = time.perf_counter() + seconds
@@ -101,8 +102,8 @@ def size_bytes(folder: Folder, variant: str) -> int:
 FIRST_ANSWER = """
 import json, sys, time
 from tlx.runtime import load
-folder, variant, device, threads, text = json.loads(sys.argv[1])
-load(folder, variant, device, threads)(text)
+folder, variant, device, threads, item = json.loads(sys.argv[1])
+load(folder, variant, device, threads)(item if isinstance(item, str) else tuple(item))
 answered = time.monotonic()
 try:
     with open("/proc/self/status") as status:
@@ -114,11 +115,12 @@ print(answered, peak)
 """
 
 
-def cold_start(path: Path, variant: str, device: str, threads: int, text: str, *, runs: int = 3) -> ColdStart:
-    """Fresh processes that load the folder and answer one text: the medians of `runs` after one that warms the disk."""
+def cold_start(path: Path, variant: str, device: str, threads: int, item: Input, *, runs: int = 3) -> ColdStart:
+    """Fresh processes that load the folder and answer one input: the medians of `runs` after one that warms the disk."""
     taken: list[tuple[float, int]] = []
     # A long text may not fit a command line.
-    arguments = json.dumps([str(path.resolve()), variant, device, threads, text[:2000]])
+    short = item[:2000] if isinstance(item, str) else [part[:2000] for part in item]
+    arguments = json.dumps([str(path.resolve()), variant, device, threads, short])
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode: the warm-up writes it
     for _ in range(runs + 1):

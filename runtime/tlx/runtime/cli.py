@@ -14,7 +14,7 @@ import typer
 from tlx.runtime.errors import FolderError, TlxError, UsageError
 
 if TYPE_CHECKING:
-    from tlx.runtime.evaluate import GivesLogits
+    from tlx.runtime.evaluate import Runs
     from tlx.runtime.folder import Folder
 
 __all__ = ["register"]
@@ -30,6 +30,10 @@ ThreadsOption = Annotated[
 TextOption = Annotated[
     str | None,
     typer.Option("--text", metavar="COLUMN", help="The text column; guessed unless given.", show_default=False),
+]
+PairOption = Annotated[
+    str | None,
+    typer.Option("--text-pair", metavar="COLUMN", help="The second text's column, for pairs.", show_default=False),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
@@ -56,20 +60,26 @@ def register(app: typer.Typer) -> None:
 def predict(
     folder: FolderArgument,
     texts: Annotated[
-        list[str] | None, typer.Argument(help="Texts; without any, --input or lines of standard input.")
+        list[str] | None,
+        typer.Argument(help="Texts (for pairs two and two); without any, --input or lines of standard input."),
     ] = None,
     input: Annotated[
         Path | None, typer.Option("--input", help="A .txt, .csv, .tsv, .jsonl or .parquet file of texts.")
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", help="A .csv or .jsonl file for the answers.")] = None,
     text: TextOption = None,
+    text_pair: PairOption = None,
     top_k: Annotated[
         str | None,
         typer.Option(
             "--top-k",
             metavar="N|all",
-            help="The N best labels. By default the best one, and for multi-label those over their thresholds.",
+            help="The N best answers. By default the best one, and for multi-label those over their thresholds.",
         ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="NAME=VALUE", help="Another option of the task (repeatable)."),
     ] = None,
     variant: VariantOption = "auto",
     device: DeviceOption = "auto",
@@ -84,14 +94,19 @@ def predict(
         raise UsageError("both TEXT and --input were given: give one of them")
     if output is not None:
         predictions.check_output(output)
-    source = predictions.read_texts(input, text) if input is not None else texts
     predictor = load(folder, variant, device, threads)
-    choice = predictions.top_k_option(top_k, multi_label=bool(predictor.manifest.settings.get("multi_label")))
+    task = predictor.task
+    options = predictions.parse_options(task, top_k, option or [])
+    source: Sequence[Any] | None = None
+    if input is not None:
+        source = predictions.read_file(input, task, _columns(text=text, text_pair=text_pair))
+    elif texts:
+        source = predictions.group_arguments(texts, task.input_names)
     typing = source is None and sys.stdin.isatty()
     if typing:
-        typer.echo("one text a line; Ctrl-D ends", err=True)
-    given = predictions.stdin_texts() if source is None else iter(source)
-    records = predictions.predict(predictor, given, top_k=choice, at_once=typing)
+        typer.echo(f"one {' and '.join(task.input_names)} a line (parted by tabs); Ctrl-D ends", err=True)
+    given = predictions.stdin_inputs(task.input_names) if source is None else iter(source)
+    records = predictions.predict(predictor, given, options, at_once=typing)
     with _progress(records, total=len(source) if input is not None and source is not None else None) as shown:
         count = predictions.write_predictions(shown, output, as_json=as_json)
     if predictor.truncated:
@@ -103,7 +118,7 @@ def predict(
 def evaluate(
     folder: FolderArgument,
     data: Annotated[
-        Path, typer.Argument(help="A .csv, .tsv, .jsonl or .parquet file with labels.", show_default=False)
+        Path, typer.Argument(help="A file with labels, in the form of the training data.", show_default=False)
     ],
     variant: Annotated[
         str, typer.Option("--variant", help="fp32, int8, int4, fp16, torch, or auto (the folder's default).")
@@ -111,6 +126,7 @@ def evaluate(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     text: TextOption = None,
+    text_pair: PairOption = None,
     label: Annotated[
         str | None, typer.Option("--label", metavar="COLUMN", help="The label column; guessed unless given.")
     ] = None,
@@ -118,13 +134,12 @@ def evaluate(
 ) -> None:
     """Measure a variant on labelled data."""
     from tlx.runtime.evaluate import evaluate as measure
-    from tlx.runtime.examples import read_table
     from tlx.runtime.folder import open_folder
     from tlx.runtime.tasks import task_named
 
     opened = open_folder(folder)
-    columns = {kind: name for kind, name in (("text", text), ("label", label)) if name is not None}
-    examples = task_named(opened.manifest.task).parse(read_table(data, split="test"), columns)
+    columns = _columns(text=text, text_pair=text_pair, label=label)
+    examples = task_named(opened.manifest.task).read(data, columns, split="test")
     result = measure(_engine(opened, variant, device, threads), examples)
     if as_json:
         return _print_json(result)
@@ -142,6 +157,7 @@ def bench(
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     text: TextOption = None,
+    text_pair: PairOption = None,
     seconds: Annotated[
         float, typer.Option("--seconds", min=0.1, help="How long latency and throughput each take.")
     ] = 2.0,
@@ -150,19 +166,23 @@ def bench(
     """Measure latency, throughput, cold start, memory and size."""
     from tlx.runtime.bench import bench as measure
     from tlx.runtime.folder import open_folder
-    from tlx.runtime.predictions import read_texts
+    from tlx.runtime.predictions import read_file
     from tlx.runtime.predictor import Predictor
+    from tlx.runtime.tasks import task_named
 
     opened = open_folder(folder)
-    texts: Sequence[str] = BENCH_TEXTS if data is None else read_texts(data, text)
-    if data is None:
+    task = task_named(opened.manifest.task).from_manifest(opened.manifest)
+    inputs: Sequence[Any] = task.golden(BENCH_TEXTS)
+    if data is not None:
+        inputs = read_file(data, task, _columns(text=text, text_pair=text_pair))
+    else:
         typer.echo("no --data: measuring with six built-in English texts", err=True)
     there = [name for name in opened.manifest.variants if name != "torch"]
     asked = [variant] if variant is not None else ["auto"] if as_json or not there else there
     reports = []
     for name in asked:
         typer.echo(f"measuring {name} …", err=True)
-        reports.append(measure(Predictor.open(opened, name, device, threads), opened, texts, seconds=seconds))
+        reports.append(measure(Predictor.open(opened, name, device, threads), opened, inputs, seconds=seconds))
     if as_json:
         return _print_json(reports[0])
     header = ["variant", "threads", "p50 ms", "p99 ms", "texts/s", "start → answer s", "size MB", "peak MB"]
@@ -218,7 +238,11 @@ def doctor(as_json: JsonOption = False) -> None:
         raise TlxError(found["fault"])
 
 
-def _engine(folder: Folder, variant: str, device: str, threads: int | None) -> GivesLogits:
+def _columns(**names: str | None) -> dict[str, str]:
+    return {kind: name for kind, name in names.items() if name is not None}
+
+
+def _engine(folder: Folder, variant: str, device: str, threads: int | None) -> Runs:
     """The runtime's predictor, or for "torch" the engine that another stage offers as entry point `tlx.engines`."""
     if variant != "torch":
         from tlx.runtime.predictor import Predictor
@@ -231,13 +255,13 @@ def _engine(folder: Folder, variant: str, device: str, threads: int | None) -> G
             open_engine = point.load()
         except ImportError as error:
             raise UsageError(f"variant torch needs the training stage ({error}): pip install 'tlx[train]'") from error
-        engine: GivesLogits = open_engine(folder, device)
+        engine: Runs = open_engine(folder, device)
         return engine
     raise UsageError("variant torch needs the training stage: pip install 'tlx[train]', or choose an ONNX variant")
 
 
 @contextmanager
-def _progress(records: Iterator[dict[str, Any]], total: int | None) -> Iterator[Iterator[dict[str, Any]]]:
+def _progress(records: Iterator[Any], total: int | None) -> Iterator[Iterator[Any]]:
     """The same records, with a bar on stderr while they pass when their number is known and somebody looks."""
     if total is None or not sys.stderr.isatty():
         yield records

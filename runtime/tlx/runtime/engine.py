@@ -1,4 +1,4 @@
-"""Texts → logits on all the cores: one session for one text, another with a worker a core for many."""
+"""Inputs → a model's outputs on all the cores: one session for one input, another with a worker a core for many."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from tlx.runtime.batches import cut_batches, pad_batch
 from tlx.runtime.errors import FolderError
 from tlx.runtime.folder import Folder, Variant
 from tlx.runtime.session import Device, Session, open_session
-from tlx.runtime.tokens import TokenIds, Tokens
+from tlx.runtime.tasks.task import Encoded, Floats, Input, Outputs, Task, unit_index, unit_starts
+from tlx.runtime.tokens import Tokens
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
 __all__ = ["Engine", "TruncationWarning"]
 
-Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+FIRST = np.zeros(1, dtype=np.int64)
 # Tokens and texts of a batch. On the CPU small batches keep the activations in cache and the padding low.
 BUDGETS: dict[Device, tuple[int, int]] = {"cpu": (512, 64), "cuda": (16_384, 256)}
 SMALL_BYTES = 4_000_000  # a model up to this size runs on one thread an operator (benchmarks/LOG.md)
@@ -34,50 +36,57 @@ class TruncationWarning(UserWarning):
 
 
 class Engine:
-    """Runs one variant of a folder. Safe to use from many threads.
+    """Runs one variant of a folder for a task. Safe to use from many threads.
 
-    One text runs on all `threads` inside each operator, unless the model is so small that handing work to another
-    thread costs more than the work. Many texts run as batches, one worker thread a core, each operator on one thread:
+    One input runs on all `threads` inside each operator, unless the model is so small that handing work to another
+    thread costs more than the work. Many inputs run as batches, one worker thread a core, each operator on one thread:
     where that is another session, it is started when the first big job comes.
     """
 
-    def __init__(self, folder: Folder, variant: Variant, tokens: Tokens, device: Device, threads: int) -> None:
+    def __init__(
+        self, folder: Folder, variant: Variant, task: Task, tokens: Tokens, device: Device, threads: int
+    ) -> None:
+        self.task = task
         self.tokens = tokens
         self.device: Device = device
         self.threads = threads
         self.truncated = 0
         self._folder, self._variant = folder, variant
-        self._labels = len(folder.manifest.labels)
         small = device == "cpu" and variant.file.size_bytes <= SMALL_BYTES
-        self._session = open_session(folder, variant.file, device, 1 if small else threads, self._labels)
+        self._session = self._open(1 if small else threads)
         self._workers: tuple[Session, Executor] | None = None
         self._alone = device != "cpu" or threads == 1
         self._lock = threading.Lock()
-        self._ones = np.ones((1, tokens.max_tokens), dtype=np.int64)
-        self._zeros = np.zeros((1, tokens.max_tokens), dtype=np.int64)
-        # The feeds of one text: the tensors that do not depend on it are cut from these.
-        constants = {"attention_mask": self._ones, "token_type_ids": self._zeros}
-        self._ids_type = self._session.inputs["input_ids"]
+        # The feeds of one row: the tensors that do not depend on it are cut from these.
+        shape = (1, tokens.max_tokens)
+        constants = {"attention_mask": np.ones(shape, np.int64), "token_type_ids": np.zeros(shape, np.int64)}
+        self._kinds = self._session.inputs
+        self._ids_type = self._kinds["input_ids"]
         self._constants = {
-            name: constants[name].astype(kind) for name, kind in self._session.inputs.items() if name != "input_ids"
+            name: constants[name].astype(kind) for name, kind in self._kinds.items() if name != "input_ids"
         }
 
-    def one(self, text: str) -> Floats:
-        """The logits of one text, `(1, labels)` float32."""
-        ids, truncated = self.tokens.encode(text)
-        if truncated:
+    def one(self, item: Input) -> Outputs:
+        """What the model gives for one input."""
+        encoded = self.task.encode(self.tokens, (item,), parallel=False)
+        if len(encoded.rows) != 1:
+            return self._start((item,), encoded)()
+        if encoded.truncated:
             self._count_truncated(1)
-        feeds: dict[str, NDArray[Any]] = {"input_ids": np.array([ids], dtype=self._ids_type)}
+        ids = encoded.rows[0]
+        feeds: dict[str, NDArray[Any]] = {"input_ids": ids[None].astype(self._ids_type, copy=False)}
         for name, constant in self._constants.items():
             feeds[name] = constant[:, : len(ids)]
-        return self._session.run(feeds)
+        if encoded.types is not None and "token_type_ids" in feeds:
+            feeds["token_type_ids"] = encoded.types[0][None].astype(self._kinds["token_type_ids"], copy=False)
+        return Outputs((item,), encoded, self.task.collect(self._session.run(feeds), encoded, FIRST, None))
 
-    def many(self, windows: Iterable[Sequence[str]], *, ahead: int) -> Iterator[Floats]:
-        """The logits of each window of texts, `(texts, labels)` float32, in order.
+    def many(self, windows: Iterable[Sequence[Input]], *, ahead: int) -> Iterator[Outputs]:
+        """What the model gives for each window of inputs, in order.
 
         `ahead` windows are read and tokenized while the window before them still runs.
         """
-        pending: deque[Callable[[], Floats]] = deque()
+        pending: deque[Callable[[], Outputs]] = deque()
         for window in windows:
             pending.append(self._start(window))
             if len(pending) > ahead:
@@ -85,39 +94,58 @@ class Engine:
         while pending:
             yield pending.popleft()()
 
-    def _start(self, texts: Sequence[str]) -> Callable[[], Floats]:
-        """The texts' work begins; the returned function waits for its logits."""
-        rows, truncated = self.tokens.encode_many(texts, parallel=self.threads > 1)
-        if truncated:
-            self._count_truncated(truncated)
+    def _start(self, inputs: Sequence[Input], encoded: Encoded | None = None) -> Callable[[], Outputs]:
+        """The inputs' work begins; the returned function waits for what comes of it."""
+        if encoded is None:
+            encoded = self.task.encode(self.tokens, inputs, parallel=self.threads > 1)
+        if encoded.truncated:
+            self._count_truncated(encoded.truncated)
+        rows = encoded.rows
         lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
         tokens, size = BUDGETS[self.device]
         may_pad = self.tokens.pad_id is not None
         batches = cut_batches(lengths, max_tokens=tokens, max_texts=size, may_pad=may_pad)
         workers = self._start_workers() if len(batches) >= MANY and not self._alone else None
         if workers is None:
-            return lambda: self._gather(len(rows), batches, [self._run(self._session, rows, b) for b in batches])
+            run = (self._run(self._session, encoded, batch) for batch in batches)
+            return lambda: self._gather(inputs, encoded, batches, run)
         session, executor = workers
-        futures = [executor.submit(self._run, session, rows, batch) for batch in batches]
-        return lambda: self._gather(len(rows), batches, _results(futures))
+        futures = [executor.submit(self._run, session, encoded, batch) for batch in batches]
+        return lambda: self._gather(inputs, encoded, batches, _results(futures))
 
-    def _run(self, session: Session, rows: Sequence[TokenIds], batch: NDArray[np.int64]) -> Floats:
-        input_ids, attention_mask = pad_batch([rows[row] for row in batch], self.tokens.pad_id or 0)
+    def _run(self, session: Session, encoded: Encoded, batch: Ints) -> Floats:
+        input_ids, mask = pad_batch([encoded.rows[row] for row in batch], self.tokens.pad_id or 0)
         feeds: dict[str, NDArray[Any]] = {}
         for name, kind in session.inputs.items():
             if name == "input_ids":
                 feeds[name] = input_ids.astype(kind, copy=False)
             elif name == "attention_mask":
-                feeds[name] = attention_mask.astype(kind, copy=False)
-            else:
+                feeds[name] = mask.astype(kind, copy=False)
+            elif encoded.types is None:
                 feeds[name] = np.zeros(input_ids.shape, dtype=kind)
-        return session.run(feeds)
+            else:
+                feeds[name] = pad_batch([encoded.types[row] for row in batch], 0)[0].astype(kind, copy=False)
+        return self.task.collect(session.run(feeds), encoded, batch, mask)
 
-    def _gather(self, count: int, batches: Sequence[NDArray[np.int64]], results: Iterable[Floats]) -> Floats:
-        logits = np.empty((count, self._labels), dtype=np.float32)
+    def _gather(
+        self, inputs: Sequence[Input], encoded: Encoded, batches: Sequence[Ints], results: Iterable[Floats]
+    ) -> Outputs:
+        """The batches' units in the order of the rows."""
+        units = self.task.units(encoded)
+        starts = None if units is None else unit_starts(units, len(encoded.rows))
+        values: Floats | None = None
         for batch, result in zip(batches, results, strict=True):
-            logits[batch] = result
-        return logits
+            if values is None:
+                count = len(encoded.rows) if starts is None else int(starts[-1])
+                values = np.empty((count, result.shape[1]), dtype=np.float32)
+            values[batch if starts is None else unit_index(starts, batch)] = result
+        if values is None:
+            values = np.zeros((0, self.task.width or 1), dtype=np.float32)
+        return Outputs(inputs, encoded, values)
+
+    def _open(self, threads: int) -> Session:
+        task = self.task
+        return open_session(self._folder, self._variant.file, self.device, threads, task.heads, task.width)
 
     def _start_workers(self) -> tuple[Session, Executor] | None:
         """The session of one thread an operator and its workers, started once; None when the file has changed since."""
@@ -128,7 +156,7 @@ class Engine:
                 try:
                     session = self._session
                     if session.threads > 1:
-                        session = open_session(self._folder, self._variant.file, self.device, 1, self._labels)
+                        session = self._open(1)
                 except FolderError as error:
                     self._alone = True
                     warnings.warn(f"many texts run on the one session there is: {error}", RuntimeWarning, stacklevel=2)

@@ -10,19 +10,19 @@ import numpy as np
 from tlx.runtime.errors import DataError
 from tlx.runtime.examples import Examples
 from tlx.runtime.tasks import Task
-from tlx.runtime.tasks.task import Floats
+from tlx.runtime.tasks.task import Outputs
 
-__all__ = ["Evaluation", "GivesLogits", "evaluate", "warn_of_unknown_labels"]
+__all__ = ["Evaluation", "Runs", "evaluate", "warn_of_unknown_labels"]
 
 
-class GivesLogits(Protocol):
+class Runs(Protocol):
     """What evaluation needs of a predictor: the runtime's has it, and so has the torch engine of `tlx.export`."""
 
     @property
     def task(self) -> Task: ...
     @property
     def variant(self) -> str: ...
-    def logits(self, texts: Any, /) -> Floats: ...
+    def run(self, inputs: Any, /) -> Outputs: ...
 
 
 class Evaluation(TypedDict):
@@ -34,7 +34,7 @@ class Evaluation(TypedDict):
     metrics: dict[str, float]
 
 
-def evaluate(predictor: GivesLogits, examples: Examples) -> Evaluation:
+def evaluate(predictor: Runs, examples: Examples) -> Evaluation:
     """The task's metrics of the predictor on the examples.
 
     A gold label that the model does not know counts as an error, and is warned about once. Raises DataError when
@@ -43,23 +43,21 @@ def evaluate(predictor: GivesLogits, examples: Examples) -> Evaluation:
     if not len(examples):
         raise DataError(f"{examples.source} has no examples: nothing to measure against")
     warn_of_unknown_labels(predictor.task, examples)
-    metrics = predictor.task.metrics(predictor.logits(list(examples.texts)), examples)
+    metrics = predictor.task.metrics(predictor.run(examples.inputs), examples)
     faulty = [name for name, value in metrics.items() if not np.isfinite(value)]
     if faulty:
-        raise DataError(f"{examples.source}: {faulty[0]} is not a number: the model gives NaN for some text")
+        raise DataError(f"{examples.source}: {faulty[0]} is not a number: the model gives NaN for some input")
     return Evaluation(task=predictor.task.name, variant=predictor.variant, n=len(examples), metrics=metrics)
 
 
 def warn_of_unknown_labels(task: Task, examples: Examples) -> None:
     """A UserWarning names the gold labels that the model does not know, and how many examples have one."""
-    known = set(getattr(task, "labels", ())) or set(examples.labels)
+    known = set(task.labels) or set(examples.labels)
     unknown = [label for label in examples.labels if label not in known]
     if not unknown:
         return
     strange = set(unknown)
-    rows = sum(
-        item in strange if isinstance(item, str) else not strange.isdisjoint(item) for item in (examples.gold or ())
-    )
+    rows = sum(not strange.isdisjoint(task.labels_of(item)) for item in (examples.gold or ()))
     named = ", ".join(repr(label) for label in unknown[:3]) + (" …" if len(unknown) > 3 else "")
     warnings.warn(
         f"{examples.source}: {rows} of {len(examples)} examples have a label that the model does not know ({named}): "

@@ -9,20 +9,24 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tlx.runtime.errors import DataError, MissingExtraError
+from tlx.runtime.tasks.task import Input
 
 __all__ = [
     "LABEL_NAMES",
     "TEXT_NAMES",
     "Examples",
     "Table",
+    "column_texts",
     "is_missing",
     "iterate_texts",
     "pick_column",
+    "pick_pair",
+    "read_inputs",
     "read_table",
 ]
 
@@ -38,7 +42,33 @@ TEXT_NAMES = (
     "comment",
     "document",
 )
-LABEL_NAMES = ("labels", "label", "intent", "category", "class", "target", "sentiment", "topic")
+LABEL_NAMES = (
+    "labels",
+    "label",
+    "intent",
+    "category",
+    "class",
+    "target",
+    "sentiment",
+    "topic",
+    "emotion",
+    "entailment",
+    "gold_label",
+)
+PAIR_NAMES = (
+    ("sentence1", "sentence2"),
+    ("sentence_a", "sentence_b"),
+    ("text", "text_pair"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "context"),
+    ("question", "sentence"),
+    ("query", "passage"),
+    ("anchor", "positive"),
+)
+"""Columns that come in twos, in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,31 +93,34 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """Texts with their gold, parallel. `gold` is None where there is none; its items belong to the task.
+    """Inputs (a str or a tuple of str each) with their gold, parallel. `gold` is None where there is none.
 
-    text-classification: `gold[i]` is a label (str), or for multi-label a tuple of labels.
+    The items of `gold` belong to the task: text-classification has a label (str), or for multi-label a tuple of labels.
     `labels` are the distinct labels in order; `settings` are what the task learnt of the data (`{"multi_label": bool}`).
     """
 
     source: str
-    texts: Sequence[str]
+    inputs: Sequence[Input]
     gold: Sequence[Any] | None = None
     labels: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.inputs)
+
+    @property
+    def texts(self) -> list[str]:
+        """Every text of every input."""
+        return [text for item in self.inputs for text in ((item,) if isinstance(item, str) else item)]
 
     def select(self, rows: Sequence[int], source: str | None = None) -> Examples:
         """The examples at `rows`, in that order."""
-        return Examples(
+        return replace(
+            self,
             source=source or self.source,
-            texts=[self.texts[row] for row in rows],
+            inputs=[self.inputs[row] for row in rows],
             gold=None if self.gold is None else [self.gold[row] for row in rows],
-            labels=self.labels,
-            settings=self.settings,
-            sha256=self.sha256,
         )
 
 
@@ -142,6 +175,42 @@ def pick_column(table: Table, kind: str, names: Sequence[str], asked: str | None
         if name in lowered:
             return lowered[name]
     raise DataError(f"{table.source} has no column that looks like a {kind} (it has: {there}): name it with --{kind}")
+
+
+def pick_pair(table: Table, columns: Mapping[str, str]) -> tuple[str, str] | None:
+    """The two columns of a pair of texts: those asked for as "text" and "text_pair", or usual names that are both there.
+
+    None when the table holds single texts. Raises DataError when one that was asked for is not there.
+    """
+    if "text_pair" in columns:
+        first = pick_column(table, "text", [pair[0] for pair in PAIR_NAMES], columns.get("text"))
+        return first, pick_column(table, "text-pair", (), columns["text_pair"])
+    if "text" in columns:
+        return None
+    lowered = {name.lower(): name for name in table.columns}
+    return next(((lowered[a], lowered[b]) for a, b in PAIR_NAMES if a in lowered and b in lowered), None)
+
+
+def column_texts(table: Table, column: str, *, blank: bool = False) -> list[str]:
+    """A column as texts. Raises DataError naming the row where one is missing; `blank` lets empty strings pass."""
+    texts = []
+    for row, value in enumerate(table.columns[column]):
+        if value is None or value != value or (not blank and is_missing(value)):
+            raise DataError(f"{table.where(row)}: column {column!r} is empty: give a text or remove the row")
+        texts.append(value if isinstance(value, str) else str(value))
+    return texts
+
+
+def read_inputs(table: Table, columns: Mapping[str, str], names: Sequence[str], *, blank: bool = True) -> list[Input]:
+    """The inputs of a table, without gold: one text each, or several where `names` are several."""
+    if len(names) == 1:
+        return list(column_texts(table, pick_column(table, "text", TEXT_NAMES, columns.get("text")), blank=blank))
+    chosen = [columns.get(name) or name for name in names]
+    if len(names) == 2 and not set(chosen) <= set(table.columns):
+        chosen = list(pick_pair(table, columns) or chosen)
+    for name in chosen:
+        pick_column(table, "text-pair" if name == chosen[-1] else "text", (), name)
+    return list(zip(*(column_texts(table, name, blank=blank) for name in chosen), strict=True))
 
 
 def iterate_texts(stream: Iterable[str], source: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Texts from arguments, files or a stream → answers, one record a text, to the screen or to a file."""
+"""Inputs from arguments, files or a stream → answers, one record an input, to the screen or to a file."""
 
 from __future__ import annotations
 
@@ -6,84 +6,141 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import tee
 from pathlib import Path
 from typing import IO, Any
 
 from tlx.runtime.errors import DataError, UsageError
-from tlx.runtime.examples import TEXT_NAMES, iterate_texts, pick_column, read_table
+from tlx.runtime.examples import iterate_texts, read_inputs, read_table
 from tlx.runtime.predictor import Predictor
+from tlx.runtime.tasks import Task
+from tlx.runtime.tasks.task import Input
 
-__all__ = ["predict", "read_texts", "stdin_texts", "top_k_option", "write_predictions"]
+__all__ = [
+    "check_output",
+    "group_arguments",
+    "parse_options",
+    "predict",
+    "read_file",
+    "read_texts",
+    "stdin_inputs",
+    "write_predictions",
+]
 
 Record = dict[str, Any]
 OUTPUTS = (".csv", ".jsonl")
 
 
-def predict(predictor: Predictor, texts: Iterable[str], *, top_k: Any, at_once: bool = False) -> Iterator[Record]:
-    """One record for each text, in order and as soon as it is there: `{"text", "label", "score"}`, or `{"text", "labels": [...]}`.
+def predict(
+    predictor: Predictor, inputs: Iterable[Input], options: Mapping[str, Any], *, at_once: bool = False
+) -> Iterator[tuple[Record, str]]:
+    """For each input, in order and as soon as it is there: its record, and its answer as one line of text.
 
-    `top_k` is text-classification's. `at_once` answers each text before the next is read (a person types them).
+    `options` are the task's. `at_once` answers each input before the next is read (a person types them).
     """
-    source, kept = tee(texts)
+    task = predictor.task
+    source, kept = tee(inputs)
     if at_once:
-        answers: Iterator[Any] = (predictor([text], top_k=top_k)[0] for text in source)
+        answers: Iterator[Any] = (predictor([item], **options)[0] for item in source)
     else:
-        answers = predictor(source, top_k=top_k)
-    for text, answer in zip(kept, answers, strict=True):
-        yield {"text": text, **answer} if isinstance(answer, dict) else {"text": text, "labels": answer}
+        answers = predictor(source, **options)
+    for item, answer in zip(kept, answers, strict=True):
+        shown = " | ".join(" ".join(text.split()) for text in ((item,) if isinstance(item, str) else item))
+        yield task.record(item, answer), f"{task.show(answer)}\t{shown}"
 
 
-def top_k_option(asked: str | None, *, multi_label: bool) -> Any:
-    """What `--top-k` asks for: a number, "all", or by default the best label (multi-label: those over their thresholds)."""
-    if asked is None:
-        return "threshold" if multi_label else "best"
-    if asked == "all":
-        return None
-    if not asked.isdigit() or int(asked) < 1:
-        raise UsageError(f"--top-k is {asked!r}: wanted a whole number from 1, or all")
-    return int(asked)
+def parse_options(task: Task, top_k: str | None, settings: Sequence[str]) -> dict[str, Any]:
+    """`--top-k N|all` and `--option name=value` as the task's call options, the task's defaults where nothing is said."""
+    options: dict[str, Any] = dict(task.command_options)
+    if top_k is not None:
+        if top_k != "all" and (not top_k.isdigit() or int(top_k) < 1):
+            raise UsageError(f"--top-k is {top_k!r}: wanted a whole number from 1, or all")
+        options["top_k"] = None if top_k == "all" else int(top_k)
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"--option {setting}: wanted name=value, e.g. aggregation_strategy=simple")
+        options[name] = _value(value)
+    task.check(**options)
+    return options
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def group_arguments(texts: Sequence[str], names: Sequence[str]) -> list[Input]:
+    """Texts of a command line as inputs: one each, or so many together as an input has parts."""
+    if len(names) == 1:
+        return list(texts)
+    if len(texts) % len(names):
+        raise UsageError(f"found {len(texts)} texts: give {' and '.join(names)} for each answer, so many together")
+    return [tuple(texts[i : i + len(names)]) for i in range(0, len(texts), len(names))]
+
+
+def read_file(path: Path, task: Task, columns: Mapping[str, str]) -> list[Input]:
+    """The inputs of a file: the lines of a .txt (empty ones too), or the columns of a .csv, .tsv, .jsonl or .parquet."""
+    if path.suffix.lower() == ".txt" and path.is_file():
+        with path.open(encoding="utf-8-sig", newline="\n") as stream:
+            inputs = list(_lines(stream, str(path), task.input_names))
+        if not inputs:
+            raise DataError(f"{path} is empty: wanted one input a line")
+        return inputs
+    return task.inputs_of(path, columns)
 
 
 def read_texts(path: Path, column: str | None) -> list[str]:
-    """The texts of a file: the lines of a .txt (empty ones too), or the text column of a .csv, .tsv, .jsonl or .parquet."""
+    """The texts of a file, for a task that reads single texts."""
     if path.suffix.lower() == ".txt" and path.is_file():
         with path.open(encoding="utf-8-sig", newline="\n") as stream:
-            texts = list(iterate_texts(stream, str(path)))
-        if not texts:
-            raise DataError(f"{path} is empty: wanted one text a line")
-        return texts
-    table = read_table(path)
-    name = pick_column(table, "text", TEXT_NAMES, column)
-    texts = []
-    for row, value in enumerate(table.columns[name]):
-        if value is None or value != value:  # NaN
-            raise DataError(f"{table.where(row)}: column {name!r} has no text: give one or remove the row")
-        texts.append(value if isinstance(value, str) else str(value))
-    return texts
+            return list(iterate_texts(stream, str(path)))
+    columns = {} if column is None else {"text": column}
+    return [item for item in read_inputs(read_table(path), columns, ("text",)) if isinstance(item, str)]
 
 
-def stdin_texts() -> Iterator[str]:
-    """The lines of standard input, as UTF-8."""
+def stdin_inputs(names: Sequence[str]) -> Iterator[Input]:
+    """The lines of standard input, as UTF-8; the parts of an input are parted by tabs, or are the fields of a JSON object."""
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(encoding="utf-8", errors="strict", newline="\n")
-    return iterate_texts(sys.stdin, "standard input")
+    return _lines(sys.stdin, "standard input", names)
 
 
-def write_predictions(records: Iterable[Record], path: Path | None, *, as_json: bool) -> int:
+def _lines(stream: Iterable[str], source: str, names: Sequence[str]) -> Iterator[Input]:
+    for number, line in enumerate(iterate_texts(stream, source), start=1):
+        yield line if len(names) == 1 else _split(line, f"{source} line {number}", names)
+
+
+def _split(line: str, where: str, names: Sequence[str]) -> Input:
+    if line.startswith("{"):
+        try:
+            found = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{where} is not valid JSON: {error.msg}") from error
+        parts = [found.get(name) for name in names]
+    else:
+        parts = line.split("\t")
+    if len(parts) != len(names) or not all(isinstance(part, str) for part in parts):
+        raise DataError(f"{where}: wanted {' and '.join(names)}, parted by a tab, or a JSON object with these")
+    return tuple(parts)
+
+
+def write_predictions(records: Iterable[tuple[Record, str]], path: Path | None, *, as_json: bool) -> int:
     """The records on standard output, or in the file (.csv or .jsonl), which appears whole or not at all. Their number.
 
     Raises UsageError for another suffix, before a record is taken.
     """
     if path is None:
-        return _write(records, sys.stdout, _json_line if as_json else _plain_line, flush=True)
+        return _write((_json_line(r) if as_json else shown for r, shown in records), sys.stdout, flush=True)
     check_output(path)
     with _written_atomically(path) as stream:
         if path.suffix.lower() == ".jsonl":
-            return _write(records, stream, _json_line)
-        return _write_csv(records, stream)
+            return _write((_json_line(record) for record, _ in records), stream)
+        return _write_csv((record for record, _ in records), stream)
 
 
 def check_output(path: Path) -> None:
@@ -94,10 +151,10 @@ def check_output(path: Path) -> None:
         raise UsageError(f"--output {path}: the folder {path.parent} does not exist: make it first")
 
 
-def _write(records: Iterable[Record], stream: IO[str], line: Callable[[Record], str], *, flush: bool = False) -> int:
+def _write(lines: Iterable[str], stream: IO[str], *, flush: bool = False) -> int:
     count = 0
-    for record in records:
-        stream.write(line(record) + "\n")
+    for line in lines:
+        stream.write(line + "\n")
         count += 1
         if flush and count % 64 == 1:  # the first answers are seen at once, the others cheaply
             stream.flush()
@@ -108,29 +165,31 @@ def _json_line(record: Record) -> str:
     return json.dumps(record, ensure_ascii=False)
 
 
-def _plain_line(record: Record) -> str:
-    labels = record.get("labels", [record])
-    shown = ", ".join(f"{item['label']} {item['score']:.4f}" for item in labels) or "(no label)"
-    return f"{shown}\t{' '.join(record['text'].split())}"
-
-
 def _write_csv(records: Iterable[Record], stream: IO[str]) -> int:
-    """Columns text, label, score; or text, labels, scores with a JSON list in each of the last two."""
+    """One column a field; lists of answers as a JSON list a field ("labels", "scores", …)."""
     writer = csv.writer(stream, lineterminator="\n")
     count = 0
     for record in records:
-        if "labels" in record:
-            names = ("text", "labels", "scores")
-            labels = json.dumps([item["label"] for item in record["labels"]], ensure_ascii=False)
-            row = (record["text"], labels, json.dumps([item["score"] for item in record["labels"]]))
-        else:
-            names = ("text", "label", "score")
-            row = (record["text"], record["label"], record["score"])
+        flat = _flat(record)
         if count == 0:
+            names = list(flat)
             writer.writerow(names)
-        writer.writerow(row)
+        writer.writerow([flat.get(name, "") for name in names])
         count += 1
     return count
+
+
+def _flat(record: Record) -> Record:
+    """Plain values. A list of answers is one JSON list for each of their fields: labels, scores, …"""
+    flat: Record = {}
+    for name, value in record.items():
+        if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+            fields = dict.fromkeys(field for item in value for field in item) or {name.removesuffix("s"): None}
+            for field in fields:
+                flat[f"{field}s"] = json.dumps([item.get(field) for item in value], ensure_ascii=False)
+        else:
+            flat[name] = json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
+    return flat
 
 
 @contextmanager

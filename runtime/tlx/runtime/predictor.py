@@ -1,9 +1,9 @@
-"""What every task's predictor shares: called with a text, many texts, or a stream of texts, it answers."""
+"""What every task's predictor shares: called with an input, many inputs, or a stream of them, it answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,8 @@ from tlx.runtime.errors import FolderError, UsageError
 from tlx.runtime.folder import Folder, Manifest, VariantName
 from tlx.runtime.session import Device, resolve_device
 from tlx.runtime.tasks import Task, task_named
+from tlx.runtime.tasks.task import Input, Outputs, join_outputs
 from tlx.runtime.tokens import open_tokens
-
-if TYPE_CHECKING:
-    from tlx.runtime.tasks.classification import LabelScore, TopK
 
 __all__ = ["Predictor"]
 
@@ -29,12 +27,14 @@ PREFERENCE: dict[Device, tuple[VariantName, ...]] = {
 
 
 class Predictor:
-    """A loaded model. Call it with texts; it may be called from many threads at once.
+    """A loaded model. Call it with inputs; it may be called from many threads at once.
 
-    Answers are those of transformers.pipeline for the folder's task; options are the task's (text-classification:
-    `top_k`, see TextClassification). A str gives one answer, a list a list in the same order, an iterator a generator
-    that reads its source as its answers are taken (in windows of 1, 4, 16 … 4096 texts).
-    Texts over `manifest.max_tokens` tokens are truncated as transformers does it; `truncated` counts them.
+    An input is a str, or where the task wants two texts a tuple or a dict of them (see `task.input_names`); it may be
+    given by keywords too, `answer(question=…, context=…)`. One input gives one answer, a list a list in the same order,
+    an iterator a generator that reads its source as its answers are taken (in windows of 1, 4, 16 … 4096 inputs).
+    Answers are those of transformers.pipeline for the folder's task; options are the task's (`top_k`, …).
+    Texts over `manifest.max_tokens` tokens are cut into windows where the task allows, else truncated as transformers does
+    it; `truncated` counts those.
     """
 
     def __init__(self, folder: Folder, variant: VariantName, task: Task, engine: Engine) -> None:
@@ -57,12 +57,14 @@ class Predictor:
         if TOKENIZER not in folder.manifest.files:
             raise FolderError(f"{folder.path}: the manifest names no {TOKENIZER}: export the folder again")
         content = folder.read(folder.manifest.files[TOKENIZER])
-        tokens = open_tokens(content, folder.manifest.max_tokens, str(folder.path / TOKENIZER))
+        limit = folder.manifest.max_tokens
+        stride, where = task.stride(limit), str(folder.path / TOKENIZER)
+        tokens = open_tokens(content, limit, where, stride=stride, truncation=task.truncation)
         if threads is None:
             from tlx.runtime.machine import usable_cores
 
             threads = usable_cores()
-        return cls(folder, chosen.name, task, Engine(folder, chosen, tokens, resolved, threads))
+        return cls(folder, chosen.name, task, Engine(folder, chosen, task, tokens, resolved, threads))
 
     @property
     def device(self) -> Device:
@@ -77,36 +79,52 @@ class Predictor:
         """How many texts were longer than the model's limit so far."""
         return self._engine.truncated
 
-    @overload  # a str is a Sequence[str] too: the first match counts
-    def __call__(self, texts: str, *, top_k: TopK = "best") -> list[LabelScore]: ...  # type: ignore[overload-overlap]
-    @overload
-    def __call__(self, texts: Sequence[str]) -> list[LabelScore]: ...
-    @overload
-    def __call__(self, texts: Sequence[str], *, top_k: TopK) -> list[list[LabelScore]]: ...
-    @overload
-    def __call__(self, texts: Iterator[str]) -> Iterator[LabelScore]: ...
-    @overload
-    def __call__(self, texts: Iterator[str], *, top_k: TopK) -> Iterator[list[LabelScore]]: ...
-    @overload
-    def __call__(self, texts: Iterable[str], **options: Any) -> Any: ...
-    def __call__(self, texts: str | Iterable[str], **options: Any) -> Any:
-        if isinstance(texts, str):
-            return self.task.answer(self._engine.one(texts), **options)
-        strings = _strings(texts)
-        self.task.answers(np.zeros((0, len(self.manifest.labels)), dtype=np.float32), **options)  # checks the options
-        if not hasattr(texts, "__len__"):
-            return self._stream(strings, options)
-        logits = self._engine.many(windows(strings), ahead=1)
-        return [answer for window in logits for answer in self.task.answers(window, **options)]
+    def __call__(self, inputs: Any = None, /, **options: Any) -> Any:
+        task = self.task
+        if isinstance(inputs, str):
+            return task.answer(self._engine.one(task.take(inputs)), **options)
+        names = task.input_names
+        if inputs is None:
+            if not all(name in options for name in names):
+                raise UsageError(f"there is nothing to answer: give {' and '.join(names)}")
+            inputs = {name: options.pop(name) for name in names}
+        if isinstance(inputs, Mapping) or (isinstance(inputs, tuple) and len(names) > 1):
+            if len(names) == 1 and isinstance(inputs, Mapping):
+                inputs = inputs.get(names[0])
+            return task.answer(self._engine.one(task.take(inputs)), **options)
+        items = self._taken(inputs)
+        task.check(**options)
+        if not hasattr(inputs, "__len__"):
+            return self._stream(items, options)
+        return [a for part in self._engine.many(windows(items), ahead=1) for a in task.answers(part, **options)]
 
-    def logits(self, texts: Iterable[str]) -> NDArray[np.float32]:
-        """What the model gives before softmax or sigmoid, `(texts, labels)` float32."""
-        parts = list(self._engine.many(windows(_strings([texts] if isinstance(texts, str) else texts)), ahead=1))
-        return np.concatenate(parts) if parts else np.zeros((0, len(self.manifest.labels)), dtype=np.float32)
+    def run(self, inputs: Iterable[Any]) -> Outputs:
+        """What the model gives for the inputs, before any answer is made of it."""
+        return join_outputs(list(self._engine.many(windows(self._taken(inputs)), ahead=1)), self.task.width)
 
-    def _stream(self, texts: Iterable[str], options: Mapping[str, Any]) -> Iterator[Any]:
-        for window in self._engine.many(growing_windows(texts), ahead=0):
-            yield from self.task.answers(window, **options)
+    def logits(self, inputs: Any) -> NDArray[np.float32]:
+        """The values of `run`, `(units, width)` float32: for text-classification one row of logits a text."""
+        return self.run([inputs] if isinstance(inputs, str) else inputs).values
+
+    def _stream(self, inputs: Iterable[Input], options: Mapping[str, Any]) -> Iterator[Any]:
+        for part in self._engine.many(growing_windows(inputs), ahead=0):
+            yield from self.task.answers(part, **options)
+
+    def _taken(self, inputs: Iterable[Any]) -> Iterator[Input]:
+        """The inputs, each checked as it is read."""
+        if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
+            wanted = self.task.wanted
+            raise UsageError(f"found a {type(inputs).__name__}: wanted {wanted}, a list or an iterator of them")
+        return self._each_taken(inputs)
+
+    def _each_taken(self, inputs: Iterable[Any]) -> Iterator[Input]:
+        take = self.task.take
+        for number, item in enumerate(inputs):
+            try:
+                taken = take(item)
+            except UsageError as error:
+                raise UsageError(f"input {number} (from 0): {error}") from None
+            yield taken
 
 
 def _variant_for(folder: Folder, variant: str, device: Device) -> str:
@@ -122,17 +140,3 @@ def _variant_for(folder: Folder, variant: str, device: Device) -> str:
         if name is not None and name in there and name != "torch":
             return name
     raise UsageError(f"{folder.path} has no ONNX variant yet: make one with `tlx export {folder.path} --quantize`")
-
-
-def _strings(texts: Iterable[str]) -> Iterator[str]:
-    """The texts, each checked as it is read."""
-    if isinstance(texts, (bytes, Mapping)) or not isinstance(texts, Iterable):
-        raise UsageError(f"texts is a {type(texts).__name__}: wanted a str, a list of str or an iterator of str")
-    return _each_checked(texts)
-
-
-def _each_checked(texts: Iterable[str]) -> Iterator[str]:
-    for number, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise UsageError(f"text {number} (from 0) is a {type(text).__name__}: wanted str")
-        yield text

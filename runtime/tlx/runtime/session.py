@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -26,23 +26,23 @@ EXTERNAL_LOCATION = re.compile(rb"\x0a\x08location\x12")
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """A started session: what it runs on, the integer inputs it wants and the output that holds the logits."""
+    """A started session: what it runs on, the integer inputs it wants and the outputs that the task reads."""
 
     source: str
     inference: Any
     device: Device
     threads: int
     inputs: Mapping[str, type[np.integer[Any]]]
-    output: str
+    outputs: list[str]
 
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """The logits, `(batch, labels)` float32, for feeds of `(batch, tokens)`. Raises FolderError when it fails."""
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
+        """The outputs, float32, batch first, for feeds of `(batch, tokens)`. Raises FolderError when it fails."""
         try:
-            logits = self.inference.run([self.output], feeds)[0]
+            found = self.inference.run(self.outputs, feeds)
         except Exception as error:  # onnxruntime's errors share no narrower base class
             shape = feeds["input_ids"].shape
             raise FolderError(f"{self.source} failed on a batch of shape {shape}: {one_line(error)}") from error
-        return logits if logits.dtype == np.float32 else logits.astype(np.float32)  # type: ignore[no-any-return]
+        return [item if item.dtype == np.float32 else item.astype(np.float32) for item in found]
 
 
 def resolve_device(device: str) -> Device:
@@ -66,10 +66,12 @@ def resolve_device(device: str) -> Device:
     return "cpu"
 
 
-def open_session(folder: Folder, record: FileRecord, device: Device, threads: int, labels: int) -> Session:
-    """A session over the model file, which was compared with the manifest first.
+def open_session(
+    folder: Folder, record: FileRecord, device: Device, threads: int, heads: Sequence[str], width: int | None
+) -> Session:
+    """A session over the model file, which was compared with the manifest first, for the outputs `heads`.
 
-    Raises FolderError when the file is not the manifest's, is damaged, or is not a model of `labels` labels;
+    Raises FolderError when the file is not the manifest's, is damaged, or its first output has not `width` columns;
     DeviceError when the device does not start.
     """
     ort = import_onnxruntime()
@@ -97,7 +99,7 @@ def open_session(folder: Folder, record: FileRecord, device: Device, threads: in
         device=device,
         threads=threads,
         inputs=_integer_inputs(inference, str(path)),
-        output=_logits_output(inference, str(path), labels),
+        outputs=_outputs(inference, str(path), heads, width),
     )
 
 
@@ -129,14 +131,15 @@ def _integer_inputs(inference: Any, path: str) -> dict[str, type[np.integer[Any]
     return wanted
 
 
-def _logits_output(inference: Any, path: str, labels: int) -> str:
-    outputs = {item.name: item for item in inference.get_outputs()}
-    if "logits" not in outputs:
-        raise FolderError(f"{path} has no output logits (it has: {', '.join(outputs)}): export it again")
-    width = outputs["logits"].shape[-1]
-    if isinstance(width, int) and width != labels:
-        raise FolderError(f"{path} gives {width} logits, the manifest has {labels} labels: export the folder again")
-    return "logits"
+def _outputs(inference: Any, path: str, heads: Sequence[str], width: int | None) -> list[str]:
+    there = {item.name: item for item in inference.get_outputs()}
+    for name in heads:
+        if name not in there:
+            raise FolderError(f"{path} has no output {name} (it has: {', '.join(there)}): export it again")
+    found = there[heads[0]].shape[-1]
+    if width is not None and isinstance(found, int) and found != width:
+        raise FolderError(f"{path} gives {found} {heads[0]}, the manifest has {width} labels: export the folder again")
+    return list(heads)
 
 
 def _check_external_data(folder: Folder, record: FileRecord, model: bytes) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlx.runtime.errors import FolderError, UsageError
+from tlx.runtime.tasks.task import Encoded, Input
 
-__all__ = ["TokenIds", "Tokens", "open_tokens"]
+__all__ = ["TokenIds", "Tokens", "open_tokens", "tokens_over"]
 
 TokenIds = NDArray[np.int64]
 PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|endoftext|>")
@@ -23,6 +24,7 @@ SERIAL = 8  # fewer texts than this are encoded one by one: waking a thread pool
 class Tokens:
     """A tokenizer that truncates at `max_tokens` (special tokens included) and never pads.
 
+    With a `stride`, what does not fit comes as further windows that share so many tokens with the one before.
     `pad_id` is None when the tokenizer names none: then only texts of equal length share a batch.
     A text that gives no token at all (possible where there are no special tokens) is one padding token.
     """
@@ -30,6 +32,7 @@ class Tokens:
     tokenizer: Any
     max_tokens: int
     pad_id: int | None
+    stride: int = 0
 
     def encode(self, text: str) -> tuple[list[int], bool]:
         """The ids of one text, and whether it was truncated. Raises UsageError when it is not Unicode."""
@@ -51,10 +54,7 @@ class Tokens:
         try:
             encodings = self.tokenizer.encode_batch_fast(texts)
         except TypeError as error:
-            bad = next(
-                (text for text in texts if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)), ""
-            )
-            raise UsageError(NOT_UNICODE.format(bad[:40])) from error
+            raise _not_unicode(texts) from error
         rows: list[TokenIds] = []
         truncated = 0
         for encoding in encodings:
@@ -64,8 +64,35 @@ class Tokens:
             rows.append(np.array(ids or [self.pad_id or 0], dtype=np.int64))
         return rows, truncated
 
+    def encode_pairs(self, pairs: Sequence[Input], *, parallel: bool = True) -> Encoded:
+        """One row a pair, with its token types."""
+        rows, types, truncated = [], [], 0
+        for encoding in self.encodings(pairs, parallel=parallel, offsets=False):
+            ids = encoding.ids
+            truncated += len(ids) >= self.max_tokens and bool(encoding.overflowing)
+            rows.append(np.array(ids or [self.pad_id or 0], dtype=np.int64))
+            types.append(np.array(encoding.type_ids if ids else [0], dtype=np.int64))
+        return Encoded(rows, types, truncated=truncated)
 
-def open_tokens(content: bytes, max_tokens: int, source: str) -> Tokens:
+    def encodings(self, inputs: Sequence[Input], *, parallel: bool = True, offsets: bool = True) -> list[Any]:
+        """tokenizers' own Encoding of each input (a str or a pair); `.overflowing` holds its further windows.
+
+        Its `.offsets` are of characters; without `offsets` they are not asked for, which is faster.
+        """
+        try:
+            if not parallel or len(inputs) < SERIAL:
+                encode = self.tokenizer.encode
+                return [encode(item) if isinstance(item, str) else encode(*item) for item in inputs]
+            batch = self.tokenizer.encode_batch if offsets else self.tokenizer.encode_batch_fast
+            found: list[Any] = batch(list(inputs))
+            return found
+        except TypeError as error:
+            raise _not_unicode([text for i in inputs for text in ((i,) if isinstance(i, str) else i)]) from error
+
+
+def open_tokens(
+    content: bytes, max_tokens: int, source: str, *, stride: int = 0, truncation: str = "longest_first"
+) -> Tokens:
     """The tokenizer in the bytes of a tokenizer.json. Raises FolderError naming `source` when it is damaged."""
     from tokenizers import Tokenizer
 
@@ -74,14 +101,31 @@ def open_tokens(content: bytes, max_tokens: int, source: str) -> Tokens:
     except Exception as error:  # tokenizers raises plain Exception
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FolderError(f"{source} is not a tokenizer ({reason}): export or copy the folder again") from error
-    padding, truncation = tokenizer.padding, tokenizer.truncation
+    return tokens_over(tokenizer, max_tokens, source, stride=stride, truncation=truncation)
+
+
+def tokens_over(
+    tokenizer: Any, max_tokens: int, source: str, *, stride: int = 0, truncation: str = "longest_first"
+) -> Tokens:
+    """The same over a tokenizers.Tokenizer, which from now on belongs to the Tokens."""
+    padding, before = tokenizer.padding, tokenizer.truncation
     pad_id = padding["pad_id"] if padding else None
     if pad_id is None:
         pad_id = next((i for name in PAD_TOKENS if (i := tokenizer.token_to_id(name)) is not None), None)
     tokenizer.no_padding()
-    if max_tokens <= tokenizer.num_special_tokens_to_add(False):
-        raise FolderError(f"the manifest's max_tokens is {max_tokens}: wanted more than the special tokens of {source}")
-    tokenizer.enable_truncation(max_tokens, direction=truncation["direction"] if truncation else "right")
+    if max_tokens <= tokenizer.num_special_tokens_to_add(False) + stride:
+        raise FolderError(
+            f"the manifest's max_tokens is {max_tokens}: wanted more than the special tokens of {source}"
+            + (f" and a stride of {stride}" if stride else "")
+        )
+    tokenizer.enable_truncation(
+        max_tokens, stride=stride, strategy=truncation, direction=before["direction"] if before else "right"
+    )
     if any(tokenizer.encode("a").type_ids):
         raise FolderError(f"{source} gives token_type_ids other than 0 for one text: this tlx cannot run such a model")
-    return Tokens(tokenizer=tokenizer, max_tokens=max_tokens, pad_id=pad_id)
+    return Tokens(tokenizer=tokenizer, max_tokens=max_tokens, pad_id=pad_id, stride=stride)
+
+
+def _not_unicode(texts: Sequence[str]) -> UsageError:
+    bad = next((text for text in texts if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)), "")
+    return UsageError(NOT_UNICODE.format(bad[:40]))

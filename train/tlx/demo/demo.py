@@ -14,7 +14,7 @@ from tlx.export.torch_engine import open_torch
 from tlx.export.workbench import measure
 from tlx.runtime.errors import UsageError
 from tlx.runtime.evaluate import evaluate
-from tlx.runtime.examples import Examples, read_table
+from tlx.runtime.examples import Examples
 from tlx.runtime.folder import Folder
 from tlx.runtime.load import load
 from tlx.runtime.tasks.classification import TextClassification
@@ -46,7 +46,7 @@ def demo(out: Path, base: str) -> dict[str, Any]:
     teacher, student = out / "teacher", out / "student"
     for folder in (teacher, student):
         shutil.rmtree(run_folder(folder), ignore_errors=True)
-    test = TextClassification.parse(read_table(DATA / "test.csv"), {})
+    test = TextClassification.read(DATA / "test.csv", {})
     console.say(f"1/4 fine-tuning {base} on {DATA.name} phrases")
     recipe = Recipe().updated("data", train=str(DATA / "train.csv")).updated("model", base=base)
     train(recipe, teacher, overwrite=True, console=console)
@@ -80,7 +80,7 @@ def _figures(teacher: Folder, student: Folder, test: Examples) -> list[dict[str,
         "int8 ONNX student": load(student.path, "int8", "cpu"),
     }
     variants = ((teacher, "torch"), (teacher, "fp32"), (teacher, "int8"), (student, "int8"))
-    speeds = measure(subjects, list(test.texts), 1.0)
+    speeds = measure(subjects, list(test.inputs), 1.0)
     return [
         {
             "model": name,

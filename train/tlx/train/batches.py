@@ -5,29 +5,67 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-__all__ = ["Batch", "Encoded", "Rows", "encode", "plan_batches", "sorted_batches"]
+from tlx.runtime.tasks.task import Encoded, Input, Outputs, Task, join_outputs, unit_index
+from tlx.runtime.tokens import Tokens, tokens_over
+
+__all__ = [
+    "Batch",
+    "Ragged",
+    "Rows",
+    "TokenRows",
+    "encode",
+    "plan_batches",
+    "sorted_batches",
+    "token_rows",
+    "tokens_of",
+    "with_words",
+]
 
 Ints = NDArray[np.int64]
+CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Values that belong to rows: row i has `values[starts[i]:starts[i + 1]]`, or without `starts` `values[i]` alone."""
+
+    values: torch.Tensor
+    starts: Ints | None = None
+
+    def of(self, rows: Ints) -> torch.Tensor:
+        """The values of those rows, one row's behind the other's."""
+        index = np.asarray(rows, dtype=np.int64) if self.starts is None else unit_index(self.starts, rows)
+        return self.values[torch.from_numpy(index)]
+
+    def followed_by(self, other: Ragged) -> Ragged:
+        """These rows, then the other's."""
+        starts = None
+        if self.starts is not None and other.starts is not None:
+            starts = np.concatenate([self.starts, other.starts[1:] + self.starts[-1]])
+        return Ragged(torch.cat([self.values, other.values]), starts)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encoded:
-    """Token ids of n texts, one after another: text i is `ids[starts[i]:starts[i + 1]]`.
+class TokenRows:
+    """Token ids of n rows, one after another: row i is `ids[starts[i]:starts[i + 1]]`.
 
-    `words` (same layout) numbers the word that a token belongs to; special tokens count as words of their own.
+    `types` (same layout) are token_type_ids. `words` (same layout) numbers the word that a token belongs to; special tokens
+    count as words of their own.
     """
 
     ids: NDArray[np.int32]
     starts: Ints
     pad_id: int
+    types: NDArray[np.int32] | None = None
     words: NDArray[np.int32] | None = None
 
     @property
@@ -35,30 +73,36 @@ class Encoded:
         return np.diff(self.starts)
 
     def padded(self, rows: Ints) -> dict[str, torch.Tensor]:
-        """`input_ids` and `attention_mask`, `(rows, longest)` int64, padded on the right."""
-        lengths = self.lengths[rows]
-        mask = np.arange(lengths.max(initial=1)) < lengths[:, None]
-        ids = np.full(mask.shape, self.pad_id, dtype=np.int64)
-        ids[mask] = self._gather(self.ids, rows)
-        return {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))}
+        """`input_ids`, `attention_mask` and, where there are types, `token_type_ids`, `(rows, longest)` int64, padded on the
+        right."""
+        mask = self._mask(rows)
+        found = {"input_ids": self._filled(self.ids, rows, mask, self.pad_id)}
+        found["attention_mask"] = torch.from_numpy(mask.astype(np.int64))
+        if self.types is not None:
+            found["token_type_ids"] = self._filled(self.types, rows, mask, 0)
+        return found
 
     def padded_words(self, rows: Ints) -> torch.Tensor:
         """Each token's word, `(rows, longest)` int64, -1 where padded; tokens are their own words when there are none."""
-        lengths = self.lengths[rows]
-        mask = np.arange(lengths.max(initial=1)) < lengths[:, None]
+        mask = self._mask(rows)
         if self.words is None:
             return torch.from_numpy(np.where(mask, np.arange(mask.shape[1]), -1))
-        words = np.full(mask.shape, -1, dtype=np.int64)
-        words[mask] = self._gather(self.words, rows)
-        return torch.from_numpy(words)
+        return self._filled(self.words, rows, mask, -1)
 
-    def _gather(self, values: NDArray[np.int32], rows: Ints) -> NDArray[np.int32]:
-        return np.concatenate([values[self.starts[row] : self.starts[row + 1]] for row in rows])
+    def _mask(self, rows: Ints) -> NDArray[np.bool_]:
+        lengths = self.lengths[rows]
+        found: NDArray[np.bool_] = np.arange(lengths.max(initial=1)) < lengths[:, None]
+        return found
+
+    def _filled(self, values: NDArray[np.int32], rows: Ints, mask: NDArray[np.bool_], padding: int) -> torch.Tensor:
+        filled = np.full(mask.shape, padding, dtype=np.int64)
+        filled[mask] = np.concatenate([values[self.starts[row] : self.starts[row + 1]] for row in rows])
+        return torch.from_numpy(filled)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What one step sees. `gold` belongs to the task; `teacher_outputs` is `(rows, outputs)` float32.
+    """What one step sees. `gold` belongs to the task; `teacher_outputs` is `(units, outputs)` float32.
 
     `teacher` holds the teacher's own inputs and `words`/`teacher_words` align the two, when a term asks for them.
     """
@@ -89,57 +133,84 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """All that training knows of its n texts; batches are cut from it."""
+    """All that training knows of its n rows; batches are cut from it. `group` rows in a row share every batch."""
 
-    student: Encoded
-    gold: torch.Tensor | None = None
-    teacher_outputs: NDArray[np.float32] | None = None
-    teacher: Encoded | None = None
+    student: TokenRows
+    gold: Ragged | None = None
+    teacher_outputs: Ragged | None = None
+    teacher: TokenRows | None = None
+    group: int = 1
 
     def __len__(self) -> int:
         return len(self.student.starts) - 1
 
-    def batch(self, rows: Ints) -> Batch:
-        """The batch of those rows, in that order."""
-        index = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+    @property
+    def lengths(self) -> Ints:
+        """Padded tokens that each group takes."""
+        if self.group == 1:
+            return self.student.lengths
+        longest: Ints = self.student.lengths.reshape(-1, self.group).max(axis=1)
+        return longest * self.group
+
+    def members(self, groups: Ints) -> Ints:
+        """The rows of those groups."""
+        if self.group == 1:
+            return groups
+        return (np.asarray(groups)[:, None] * self.group + np.arange(self.group)).reshape(-1)
+
+    def batch(self, groups: Ints) -> Batch:
+        """The batch of those groups, in that order."""
+        rows = self.members(groups)
         aligned = self.teacher is not None
         return Batch(
             inputs=self.student.padded(rows),
-            gold=None if self.gold is None else self.gold[index],
-            teacher_outputs=None if self.teacher_outputs is None else torch.from_numpy(self.teacher_outputs[rows]),
+            gold=None if self.gold is None else self.gold.of(rows),
+            teacher_outputs=None if self.teacher_outputs is None else self.teacher_outputs.of(rows),
             teacher=self.teacher.padded(rows) if self.teacher is not None else None,
             words=self.student.padded_words(rows) if aligned else None,
             teacher_words=self.teacher.padded_words(rows) if self.teacher is not None else None,
         )
 
 
-def encode(
-    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], max_tokens: int, *, words: bool = False, chunk: int = 4096
-) -> Encoded:
-    """The texts' ids with special tokens, cut to `max_tokens` as transformers does."""
-    backend = tokenizer.backend_tokenizer
-    backend.no_padding()
-    backend.enable_truncation(max_tokens)
-    ids: list[NDArray[np.int32]] = []
-    numbers: list[NDArray[np.int32]] = []
-    try:
-        for start in range(0, len(texts), chunk):
-            block = list(texts[start : start + chunk])
-            for text, encoding in zip(block, backend.encode_batch(block), strict=True):
-                ids.append(np.array(encoding.ids, dtype=np.int32))
-                if words:
-                    numbers.append(_word_numbers(text, encoding.offsets, encoding.special_tokens_mask))
-    finally:
-        backend.no_truncation()
-    starts = np.zeros(len(ids) + 1, dtype=np.int64)
-    np.cumsum([len(item) for item in ids], out=starts[1:])
-    pad = tokenizer.pad_token_id
-    return Encoded(
-        ids=np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32),
-        starts=starts,
-        pad_id=int(pad) if pad is not None else 0,
-        words=np.concatenate(numbers) if words and numbers else None,
+def tokens_of(tokenizer: PreTrainedTokenizerFast, max_tokens: int, task: Task) -> Tokens:
+    """The runtime's tokenizer for a transformers one, cutting or windowing as the task does."""
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    tokens = tokens_over(
+        backend, max_tokens, "the tokenizer", stride=task.stride(max_tokens), truncation=task.truncation
     )
+    pad = tokenizer.pad_token_id
+    return tokens if pad is None else replace(tokens, pad_id=int(pad))
+
+
+def encode(task: Task, tokens: Tokens, inputs: Sequence[Input]) -> Encoded:
+    """The inputs' rows as the runtime will see them, encoded some thousand at a time."""
+    parts = [
+        Outputs(chunk, task.encode(tokens, chunk), np.zeros((0, 1), dtype=np.float32))
+        for chunk in (list(inputs[start : start + CHUNK]) for start in range(0, len(inputs), CHUNK))
+    ]
+    return join_outputs(parts, None).encoded
+
+
+def token_rows(encoded: Encoded, pad_id: int, *, types: bool = True) -> TokenRows:
+    """The rows in one piece. `types` keeps the token types, where there are any."""
+    starts = np.zeros(len(encoded.rows) + 1, dtype=np.int64)
+    np.cumsum([len(row) for row in encoded.rows], out=starts[1:])
+
+    def joined(rows: Sequence[Ints]) -> NDArray[np.int32]:
+        return np.concatenate(rows).astype(np.int32) if rows else np.zeros(0, dtype=np.int32)
+
+    kept = joined(encoded.types) if types and encoded.types is not None else None
+    return TokenRows(ids=joined(encoded.rows), starts=starts, pad_id=pad_id, types=kept)
+
+
+def with_words(rows: TokenRows, tokens: Tokens, inputs: Sequence[Input]) -> TokenRows:
+    """The rows with each token's word, so that two models with different tokenizers can be compared word by word."""
+    numbers: list[NDArray[np.int32]] = []
+    for start in range(0, len(inputs), CHUNK):
+        block = list(inputs[start : start + CHUNK])
+        for item, encoding in zip(block, tokens.encodings(block), strict=True):
+            numbers.append(_word_numbers(item, encoding) if encoding.ids else np.zeros(1, dtype=np.int32))
+    return replace(rows, words=np.concatenate(numbers) if numbers else None)
 
 
 def plan_batches(lengths: Ints, budget: int, rng: np.random.Generator, *, group: int = 64) -> list[Ints]:
@@ -173,19 +244,22 @@ def _cut(rows: Ints, lengths: Ints, budget: int) -> list[Ints]:
     return batches
 
 
-def _word_numbers(text: str, offsets: Sequence[tuple[int, int]], special: Sequence[int]) -> NDArray[np.int32]:
-    """Each token's word: 1 and on for the words between white space, 0 for special tokens before, last for those behind.
+def _word_numbers(item: Input, encoding: Any) -> NDArray[np.int32]:
+    """Each token's word: 1 and on for the words between white space, 0 for special tokens before, and one more than the last
+    word for those behind a text, after which a second text goes on.
 
     Tokenizers split words differently, but all keep offsets into the text: its white space is what they share.
     """
-    starts = [match.start() for match in re.finditer(r"\S+", text)]
-    numbers, seen = [], False
-    for (start, end), is_special in zip(offsets, special, strict=True):
-        if is_special:
-            numbers.append(len(starts) + 1 if seen else 0)
+    parts = (item,) if isinstance(item, str) else item
+    starts = [[match.start() for match in re.finditer(r"\S+", text)] for text in parts]
+    first = np.cumsum([0, *(len(found) + 1 for found in starts)]).tolist()
+    numbers, seen = [], 0
+    for (start, end), part in zip(encoding.offsets, encoding.sequence_ids, strict=True):
+        if part is None:
+            numbers.append(first[seen])
             continue
-        seen = True
+        seen, text = part + 1, parts[part]
         while start < end - 1 and text[start].isspace():
             start += 1
-        numbers.append(max(bisect_right(starts, start), 1))
+        numbers.append(first[part] + max(bisect_right(starts[part], start), 1))
     return np.array(numbers, dtype=np.int32)

@@ -53,7 +53,7 @@ def build(
         model, tokenizer, fresh = _from_base(section.base, task, texts, random_weights=section.random_weights)
     else:
         changes, source = task.config_changes(), teachers[0].source
-        model, _ = load_pretrained(source, task.auto_class, changes, random_weights=section.random_weights)
+        model, _ = load_pretrained(source, task.auto_class(), changes, random_weights=section.random_weights)
         tokenizer, fresh = teachers[0].tokenizer, frozenset()
     if model.config.model_type.startswith("tlx-") and (
         section.base is None or section.layers or section.hidden or section.vocabulary
@@ -86,7 +86,7 @@ def _from_base(
     base: str, task: TrainTask, texts: Sequence[str], *, random_weights: bool = False
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, frozenset[str]]:
     """(model, tokenizer, fresh parameters) of a base, with tokens for what its vocabulary cannot write."""
-    model, missing = load_pretrained(base, task.auto_class, task.config_changes(), random_weights=random_weights)
+    model, missing = load_pretrained(base, task.auto_class(), task.config_changes(), random_weights=random_weights)
     tokenizer, added = extend_tokenizer(load_tokenizer(base), texts)
     if added:
         _append_rows(model, added)
@@ -96,10 +96,8 @@ def _from_base(
 def _small(
     section: ModelSection, task: TrainTask, teachers: Sequence[Teacher], texts: Sequence[str], dropout: float | None
 ) -> Student:
-    if task.name != "text-classification":
-        raise UsageError(
-            f"--student {section.student} is for text-classification, not {task.name}: use --student transformer"
-        )
+    if not task.small_students:
+        raise UsageError(f"--student {section.student} has no head for {task.name}: use --student transformer")
     if section.layers is not None:
         raise UsageError(f"--layers is for transformer students: --student {section.student} has --hidden")
     if teachers:

@@ -47,6 +47,7 @@ def train_command(
     augment: Annotated[int | None, typer.Option(help="Texts to make for the teacher to label.")] = None,
     task: Annotated[str | None, typer.Option(help="A Hugging Face task name.")] = None,
     text: Annotated[str | None, typer.Option(help="The text column.")] = None,
+    text_pair: Annotated[str | None, typer.Option(help="The second text's column, for pairs.")] = None,
     label: Annotated[str | None, typer.Option(help="The label column.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
@@ -71,7 +72,14 @@ def train_command(
     if out is None:
         raise UsageError("--out is missing: name the folder to make, e.g. --out models/mine")
     flags: dict[str, dict[str, Any]] = {
-        "data": {"train": data, "validation": validation, "unlabelled": unlabelled, "text": text, "label": label},
+        "data": {
+            "train": data,
+            "validation": validation,
+            "unlabelled": unlabelled,
+            "text": text,
+            "text_pair": text_pair,
+            "label": label,
+        },
         "model": {
             "task": task,
             "base": base,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tlx.runtime.tasks.task import Task
 from tlx.train.recipe import Recipe
 
 __all__ = ["augment_count", "bf16_pays", "max_tokens_for", "resolve_training"]
@@ -17,17 +18,22 @@ def augment_count(recipe: Recipe, labelled: int) -> int:
     """Transfer texts to make when the recipe does not say."""
     if recipe.augment.count is not None:
         return recipe.augment.count
-    if not recipe.model.teachers or recipe.model.task == "feature-extraction":
+    if not recipe.model.teachers:
         return 0
     if recipe.model.student == "transformer":
         return min(2 * labelled, 30_000)
     return min(max(16 * labelled, 20_000), 240_000)
 
 
-def max_tokens_for(recipe: Recipe, lengths: NDArray[np.int64], limit: int) -> int:
-    """What 99.9 % of the training texts need, rounded up to 16, at least 64, within what the model can take."""
+def max_tokens_for(recipe: Recipe, lengths: NDArray[np.int64], limit: int, task: Task) -> int:
+    """What 99.9 % of the training texts need, rounded up to 16, at least 64, within what the model can take.
+
+    A task that reads long inputs in windows has its own.
+    """
     if recipe.model.max_tokens is not None:
         return min(recipe.model.max_tokens, limit)
+    if task.window is not None:
+        limit = min(limit, task.window)
     needed = int(np.quantile(lengths, 0.999)) if len(lengths) else 64
     return int(min(max(-(-needed // 16) * 16, 64), limit))
 

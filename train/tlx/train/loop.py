@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 
 from tlx.runtime.errors import TrainingError
 from tlx.runtime.examples import Examples
+from tlx.runtime.tasks.task import Encoded, Outputs, unit_index, unit_starts
 from tlx.train.batches import Rows, plan_batches, sorted_batches
 from tlx.train.checkpoint import Progress, load_checkpoint, save_checkpoint, save_state
 from tlx.train.dropout import replace_dropout
@@ -28,7 +29,7 @@ from tlx.train.objective import Objective
 from tlx.train.recipe import TrainSection
 from tlx.train.tasks.task import TrainTask
 
-__all__ = ["Fit", "Report", "fit", "predict_rows"]
+__all__ = ["Fit", "Report", "fit", "judge", "predict_rows"]
 
 Report = Callable[[Progress, int], None]
 """Called after every step with where the loop is and the number of steps in all."""
@@ -42,6 +43,7 @@ class Fit:
     objective: Objective
     train: Rows
     validation: Rows
+    validation_inputs: Encoded
     validation_examples: Examples
     settings: TrainSection
     """With epochs, learning_rate and precision resolved."""
@@ -71,7 +73,7 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
     torch.manual_seed(settings.seed)
     progress = (load_checkpoint(checkpoint, modules, optimizer) if resume else None) or Progress()
     forward, optimizer = accelerator.prepare(run.model, optimizer)
-    lengths, budget = run.train.student.lengths, token_budget(run.train, settings.batch_rows or 32)
+    lengths, budget = run.train.lengths, token_budget(run.train, settings.batch_rows or 32)
     total = _total_steps(lengths, budget, settings.seed, epochs, accelerator.num_processes)
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
     stream = replace_dropout(modules, settings.seed) if accelerator.device.type == "cpu" else None
@@ -89,13 +91,16 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
                 if stream is not None:
                     stream.set_step(progress.step, accelerator.process_index)
                 forward.train()
-                loss = run.objective(forward, run.train.batch(rows).to(accelerator.device), autocast())
+                batch = run.objective.task.corrupted(
+                    run.train.batch(rows), np.random.default_rng([settings.seed, 3, progress.step])
+                )
+                loss = run.objective(forward, batch.to(accelerator.device), autocast())
                 accelerator.backward(loss)
                 _share_gradients(run, accelerator)
                 accelerator.clip_grad_norm_(modules.parameters(), settings.max_grad_norm)
                 optimizer.step()
                 optimizer.zero_grad()
-                _note(progress, float(loss.detach()), len(rows), time.monotonic() - started)
+                _note(progress, float(loss.detach()), batch.rows, time.monotonic() - started)
                 report(progress, total)
                 due = time.monotonic() - saved > settings.checkpoint_seconds
                 if (due or asked_to_stop()) and accelerator.is_main_process:
@@ -122,26 +127,31 @@ def predict_rows(
     budget: int,
     report: Callable[[int], None] | None = None,
 ) -> NDArray[np.float32]:
-    """The model's outputs for every row, `(n, outputs)` float32, computed longest batches first."""
+    """The model's outputs, `(units, outputs)` float32, in the order of the rows; computed longest batches first."""
     model.eval()
-    outputs: NDArray[np.float32] | None = None
+    found: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
     for index in sorted_batches(rows.student.lengths, budget):
         inputs = {name: value.to(model.device) for name, value in rows.student.padded(index).items()}
         with autocast():
-            found = task.outputs(model, inputs)[0].float().cpu().numpy()
-        if outputs is None:
-            outputs = np.zeros((len(rows), found.shape[1]), dtype=np.float32)
-        outputs[index] = found
+            values = task.outputs(model, inputs)[0].float().cpu().numpy()
+        found.append((index, values))
         if report is not None:
             report(len(index))
-    if outputs is None:
+    if not found:
         raise TrainingError("there are no rows to predict: the data is empty")
+    # Each row has as many lines as its batch says: one, or one a token.
+    per_row = len(found[0][1]) == len(found[0][0])
+    lengths = np.ones(len(rows), dtype=np.int64) if per_row else rows.student.lengths
+    starts = unit_starts(lengths, len(rows))
+    outputs = np.empty((int(starts[-1]), found[0][1].shape[1]), dtype=np.float32)
+    for index, values in found:
+        outputs[unit_index(starts, index)] = values
     return outputs
 
 
 def token_budget(rows: Rows, batch_rows: int) -> int:
     """Padded tokens a batch may hold, so that a batch has `batch_rows` rows on average."""
-    return max(int(math.ceil(batch_rows * float(rows.student.lengths.mean()) * 1.05)), 1)
+    return max(int(math.ceil(batch_rows * float(rows.lengths.mean()) / rows.group * 1.05)), 1)
 
 
 def autocast_for(device: torch.device, precision: str) -> Callable[[], AbstractContextManager[None]]:
@@ -223,8 +233,9 @@ def _unjudged(progress: Progress) -> bool:
 def _evaluated(run: Fit, progress: Progress, autocast: Callable[[], AbstractContextManager[None]], budget: int) -> bool:
     """Measures the model on the validation rows and notes it; True when it is the best so far."""
     task, patience = run.objective.task, run.settings.patience
-    outputs = predict_rows(task, run.model, run.validation, autocast, budget)
-    figures = task.metrics(outputs, run.validation_examples, run.validation.teacher_outputs)
+    teacher = run.validation.teacher_outputs
+    outputs = _validation_outputs(run, autocast, budget)
+    figures = task.metrics(outputs, run.validation_examples, None if teacher is None else teacher.values.numpy())
     progress.evaluations.append({"epoch": progress.epoch, "step": progress.step, **figures})
     value = figures[task.main_metric]
     if progress.best is None or value > progress.best:
@@ -233,6 +244,17 @@ def _evaluated(run: Fit, progress: Progress, autocast: Callable[[], AbstractCont
     progress.since_best += 1
     progress.stopped = progress.since_best >= patience
     return False
+
+
+def judge(run: Fit, device: torch.device) -> Outputs:
+    """What the model as it is gives for the validation rows."""
+    budget = 4 * token_budget(run.train, run.settings.batch_rows or 32)
+    return _validation_outputs(run, autocast_for(device, run.settings.precision), budget)
+
+
+def _validation_outputs(run: Fit, autocast: Callable[[], AbstractContextManager[None]], budget: int) -> Outputs:
+    values = predict_rows(run.objective.task, run.model, run.validation, autocast, budget)
+    return Outputs(run.validation_examples.inputs, run.validation_inputs, values)
 
 
 @contextmanager

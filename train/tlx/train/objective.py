@@ -81,8 +81,8 @@ class Objective:
                 loss, own_answers = self.states(batch, result.hidden_states)
                 answers = own_answers if answers is None else answers
         alpha = self.distil.alpha if self.distil is not None and answers is not None else 0.0
-        if batch.gold is not None and alpha < 1.0:
-            loss = loss + (1.0 - alpha) * self.task.loss(outputs, batch.gold, self.label_smoothing)
+        if alpha < 1.0:
+            loss = loss + (1.0 - alpha) * self.task.loss(outputs, batch, self.label_smoothing)
         if self.distil is not None and answers is not None:
-            loss = loss + alpha * self.task.soft_loss(outputs, answers.float(), self.distil.temperature)
+            loss = loss + alpha * self.task.soft_loss(outputs, answers.float(), batch, self.distil.temperature)
         return loss.float()

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from tlx.runtime.errors import RecipeError, UsageError
 
@@ -25,10 +25,14 @@ __all__ = [
     "ModelSection",
     "Recipe",
     "TrainSection",
+    "options_from",
     "read_recipe",
     "recipe_from",
     "shipped_recipes",
 ]
+
+
+T = TypeVar("T")
 
 
 def _number(default: Any, low: float, high: float) -> Any:
@@ -43,6 +47,8 @@ class DataSection:
     validation: str | None = None
     unlabelled: tuple[str, ...] = ()
     text: str | None = None
+    text_pair: str | None = None
+    """The second text's column, for pairs."""
     label: str | None = None
     validation_share: float = _number(0.1, 0.001, 0.5)
     """Share of `train` held out, label by label, when no validation file is given."""
@@ -127,6 +133,8 @@ class Recipe:
     train: TrainSection = TrainSection()
     distil: DistilSection = DistilSection()
     augment: AugmentSection = AugmentSection()
+    task: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the task alone (`options_from`)."""
 
     def updated(self, section: str, **values: Any) -> Recipe:
         """The recipe with those keys of one section replaced."""
@@ -137,7 +145,7 @@ class Recipe:
         return {
             section.name: {
                 key: list(value) if isinstance(value, tuple) else value
-                for key, value in dataclasses.asdict(getattr(self, section.name)).items()
+                for key, value in _items(getattr(self, section.name))
                 if value is not None
             }
             for section in fields(self)
@@ -206,6 +214,8 @@ def recipe_from(
             faults.append(f"--set {setting}: no section {section_name!r}{_nearest(section_name, sections)}")
         else:
             merged.setdefault(section_name, {})[key] = _parsed(text)
+    if "task" in merged:
+        recipe = dataclasses.replace(recipe, task={**recipe.task, **merged.pop("task")})
     for name, values in merged.items():
         known, found = _checked(name, getattr(recipe, name), values)
         faults += found
@@ -213,6 +223,19 @@ def recipe_from(
     if faults:
         raise RecipeError(source, faults)
     return recipe
+
+
+def options_from(kind: type[T], values: Mapping[str, Any], task: str) -> T:
+    """A task's options, a dataclass of its own, from the recipe's section [task]. Raises RecipeError with all faults."""
+    known, faults = _checked("task", kind(), values)
+    if faults:
+        raise RecipeError(f"{task}, section [task]", faults)
+    return kind(**known)
+
+
+def _items(section: Any) -> list[tuple[str, Any]]:
+    values = section if isinstance(section, Mapping) else dataclasses.asdict(section)
+    return list(values.items())
 
 
 def _checked(section: str, current: Any, values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tlx.runtime.errors import UsageError
-from tlx.train.batches import Rows, encode
+from tlx.runtime.tasks.task import Encoded, Input, Outputs
+from tlx.train.batches import Rows, encode, token_rows, tokens_of
 from tlx.train.loop import autocast_for, predict_rows
 from tlx.train.pretrained import load_pretrained, load_tokenizer, token_limit
 from tlx.train.tasks.task import TrainTask
 
-__all__ = ["Teacher", "ask_teachers", "load_teacher"]
+__all__ = ["Teacher", "ask_teachers", "load_teacher", "takes_types"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +37,11 @@ class Teacher:
 
 def load_teacher(source: str, task: type[TrainTask], device: torch.device) -> Teacher:
     """Raises UsageError when the folder holds no model, or one that has no head for the task."""
-    model, missing = load_pretrained(source, task.auto_class, {})
-    if task.name == "feature-extraction":
-        missing = {name for name in missing if "pooler." not in name}  # embeddings are means of states
+    model, found = load_pretrained(source, task.auto_class(), {})
+    missing = sorted(name for name in found if not name.startswith(task.half.unread_weights or ("\0",)))
     if missing:
         raise UsageError(
-            f"teacher {source} is not trained for {task.name} (it has no {sorted(missing)[0]}): "
+            f"teacher {source} is not trained for {task.half.name} (it has no {missing[0]}): "
             "train it first with `tlx train … --out`"
         )
     weights = Path(source) / "model.safetensors"
@@ -58,36 +59,52 @@ def load_teacher(source: str, task: type[TrainTask], device: torch.device) -> Te
 def ask_teachers(
     teachers: Sequence[Teacher],
     task: TrainTask,
-    texts: Sequence[str],
+    inputs: Sequence[Input],
+    own: Encoded,
+    tokenizer: PreTrainedTokenizerFast,
     max_tokens: int,
     cache: Path,
     precision: str,
     report: Callable[[int], None],
 ) -> NDArray[np.float32]:
-    """The mean of the teachers' outputs, `(n, outputs)` float32, columns in the task's order of labels.
+    """The mean of the teachers' values, `(units, outputs)` float32, columns in the task's order of labels.
 
-    Each teacher's answers lie in `cache`, under the hash of its weights and of the texts, so that they are computed once.
+    Units are those of `own`, the student's rows of the inputs (`tokenizer` made them). Each teacher's answers lie in
+    `cache`, under the hash of its weights and of the inputs, so that they are computed once.
     """
-    key = hashlib.sha256(json.dumps([max_tokens, precision, list(texts)]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps([max_tokens, precision, list(inputs)]).encode()).hexdigest()
     cache.mkdir(parents=True, exist_ok=True)
     total: NDArray[np.float32] | None = None
     for teacher in teachers:
+        limit = min(max_tokens, token_limit(teacher.model, teacher.tokenizer))
+        tokens = tokens_of(teacher.tokenizer, limit, task.runtime)
         path = cache / f"outputs-{teacher.fingerprint[:16]}-{key[:32]}.npy"
+        same = teacher.tokenizer is tokenizer and limit == max_tokens
+        encoded = own if same else None
         if path.exists():
-            outputs = np.load(path, allow_pickle=False)
-            report(len(texts))
+            values = np.load(path, allow_pickle=False)
+            report(len(inputs))
         else:
-            limit = min(max_tokens, token_limit(teacher.model, teacher.tokenizer))
-            rows = Rows(student=encode(teacher.tokenizer, texts, limit))
+            encoded = encoded or encode(task.runtime, tokens, inputs)
+            with_types = takes_types(teacher.model)
+            rows = Rows(student=token_rows(encoded, tokens.pad_id or 0, types=with_types))
             autocast = autocast_for(teacher.model.device, precision)
-            outputs = predict_rows(task, teacher.model, rows, autocast, 4096, report)
+            values = predict_rows(task, teacher.model, rows, autocast, 4096, report)
             partial = path.with_suffix(".part.npy")
-            np.save(partial, outputs)
+            np.save(partial, values)
             partial.replace(path)
+        if not same and task.runtime.units(own) is not None:
+            encoded = encoded or encode(task.runtime, tokens, inputs)
+            values = task.aligned(Outputs(inputs, encoded, values), own)
         if task.labels:
-            outputs = outputs[:, [teacher.labels.index(label) for label in task.labels]]
-        total = outputs if total is None else total + outputs
+            values = values[:, [teacher.labels.index(label) for label in task.labels]]
+        total = values if total is None else total + values
     if total is None:
         raise UsageError("no teacher was given: pass --teacher")
     mean: NDArray[np.float32] = (total / len(teachers)).astype(np.float32)
     return mean
+
+
+def takes_types(model: PreTrainedModel) -> bool:
+    """Whether the model has an input for token types."""
+    return "token_type_ids" in inspect.signature(model.forward).parameters

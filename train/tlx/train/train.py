@@ -12,26 +12,27 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from tlx.runtime.errors import DataError, FolderError, TrainingError, UsageError
-from tlx.runtime.examples import TEXT_NAMES, is_missing, pick_column, read_table
+from tlx.runtime.examples import TEXT_NAMES, Examples, is_missing, pick_column, read_table
 from tlx.runtime.folder import staged_folder
+from tlx.runtime.tasks import guess_task
+from tlx.runtime.tasks.task import Encoded, Input, unit_starts
 from tlx.train.augment import augment, embedding_neighbours
-from tlx.train.batches import Encoded, Rows, encode
+from tlx.train.batches import Ragged, Rows, TokenRows, encode, token_rows, tokens_of, with_words
 from tlx.train.building import Student, build
 from tlx.train.checkpoint import Progress
 from tlx.train.console import Advance, Console
 from tlx.train.defaults import augment_count, max_tokens_for, resolve_training
-from tlx.train.loop import Fit, Report, fit
+from tlx.train.loop import Fit, Report, fit, judge
 from tlx.train.objective import HiddenStates, Objective
 from tlx.train.pretrained import token_limit
 from tlx.train.recipe import Recipe, recipe_from
 from tlx.train.split import stratified_split
 from tlx.train.tasks import train_task
 from tlx.train.tasks.task import TrainTask
-from tlx.train.teachers import Teacher, ask_teachers, load_teacher
+from tlx.train.teachers import Teacher, ask_teachers, load_teacher, takes_types
 from tlx.train.trainable import UsedRows
 from tlx.train.writing import Data, write_model
 
@@ -126,14 +127,14 @@ def _run(
     if task.name == "feature-extraction" and not recipe.model.teachers:
         raise UsageError("feature-extraction learns from a teacher: pass --teacher")
     console.say(f"{len(data.train)} training and {len(data.validation)} validation rows from {data.train.source}")
-    kind = train_task(task.name)
-    teachers = [load_teacher(source, kind, device) for source in recipe.model.teachers]
+    teachers = [load_teacher(source, type(task), device) for source in recipe.model.teachers]
     _adopt(task, teachers)
-    texts = _transfer_texts(recipe, data, teachers, console)
-    every_text = [*data.train.texts, *texts]
+    inputs = _transfer_inputs(recipe, task, data, teachers, console)
+    every_text = [*data.train.texts, *Examples(source="", inputs=inputs).texts]
     student = build(recipe.model, task, teachers, every_text, recipe.train.dropout)
     with accelerator.main_process_first():
-        recipe, rows, validation = _rows(recipe, task, teachers, student, data, texts, folder, device, console)
+        recipe, prepared = _rows(recipe, task, teachers, student, data, inputs, folder, device, console)
+    rows, validation = prepared.train, prepared.validation
     model, states = student.model, None
     if rows.teacher is not None:
         states = HiddenStates(task, model, teachers[0].model, recipe.distil, student.kept)
@@ -146,6 +147,7 @@ def _run(
         objective=Objective(task, section, recipe.train.label_smoothing, states),
         train=rows,
         validation=validation,
+        validation_inputs=prepared.validation_encoded,
         validation_examples=data.validation,
         settings=recipe.train,
         fresh=student.fresh,
@@ -153,6 +155,8 @@ def _run(
     )
     with console.stage("train", 1000) as advance:
         progress = fit(run, accelerator, _reporter(advance, task.main_metric), resume=resume)
+    tuned = judge(run, accelerator.device)
+    task.tune(tuned, data.validation)
     narrowed.restore()
     if accelerator.is_main_process:
         with staged_folder(out, overwrite=overwrite) as stage:
@@ -173,20 +177,23 @@ def _read(recipe: Recipe) -> tuple[Recipe, Data, TrainTask]:
     section = recipe.data
     if section.train is None:
         raise UsageError("there is no training data: name a file, as in `tlx train data/train.csv --out models/mine`")
-    kind = train_task(recipe.model.task or "text-classification")
-    columns = {name: value for name, value in (("text", section.text), ("label", section.label)) if value is not None}
-    whole = kind.parse(read_table(section.train), columns)
-    task = kind(whole)
+    named = {"text": section.text, "text_pair": section.text_pair, "label": section.label}
+    columns = {name: value for name, value in named.items() if value is not None}
+    kind = train_task(recipe.model.task or guess_task(section.train))
+    whole = kind.half.read(section.train, columns)
+    task = kind(whole, recipe.task)
+    if not kind.learns_alone and not recipe.model.teachers:
+        raise UsageError(f"{kind.half.name} learns from a teacher: pass --teacher")
     if section.validation is not None:
-        held = kind.parse(read_table(section.validation, split="validation"), columns)
+        held = kind.half.read(section.validation, columns, split="validation")
         data = Data(train=whole, validation=held, sources=(whole, held))
     else:
-        first, held = stratified_split(whole, section.validation_share, recipe.train.seed)
+        first, held = stratified_split(whole, section.validation_share, recipe.train.seed, task.strata)
         data = Data(train=first, validation=held, sources=(whole,))
     if not len(data.validation) or not len(data.train):
         raise DataError(f"{section.train} has {len(whole)} rows: too few to hold some out; pass --validation FILE")
-    task.gold(data.validation)
-    return recipe.updated("model", task=kind.name), data, task
+    task.check_examples(data.validation)
+    return recipe.updated("model", task=kind.half.name), data, task
 
 
 def _check_same_data(saved: Path, data: Data, *, resume: bool) -> None:
@@ -204,14 +211,11 @@ def _check_same_data(saved: Path, data: Data, *, resume: bool) -> None:
 
 def _adopt(task: TrainTask, teachers: Sequence[Teacher]) -> None:
     for teacher in teachers:
+        task.check_teacher(teacher.model, teacher.source)
+        if not task.labels:
+            continue
         task.adopt_labels(teacher.labels, teacher.source)
-        several = teacher.model.config.problem_type == "multi_label_classification"
-        if task.labels and several != bool(task.settings.get("multi_label", False)):
-            raise DataError(
-                f"teacher {teacher.source} gives {'several labels' if several else 'one label'} a text, the data "
-                "otherwise: give a teacher that was trained on data of the same form"
-            )
-        if task.labels and set(teacher.labels) != set(task.labels):
+        if set(teacher.labels) != set(task.labels):
             raise DataError(
                 f"teachers {teachers[0].source} and {teacher.source} have different labels: train them on the same data"
             )
@@ -219,28 +223,51 @@ def _adopt(task: TrainTask, teachers: Sequence[Teacher]) -> None:
         task.adopt_labels(teachers[0].labels, teachers[0].source)
 
 
-def _transfer_texts(recipe: Recipe, data: Data, teachers: Sequence[Teacher], console: Console) -> list[str]:
-    """Unlabelled and augmented texts for the teachers to label; none without a teacher."""
-    texts: list[str] = []
+def _transfer_inputs(
+    recipe: Recipe, task: TrainTask, data: Data, teachers: Sequence[Teacher], console: Console
+) -> list[Input]:
+    """Unlabelled and augmented inputs for the teachers to label; none without a teacher."""
+    inputs: list[Input] = []
+    columns = {"text": recipe.data.text, "text_pair": recipe.data.text_pair}
     for source in recipe.data.unlabelled:
-        table = read_table(source)
-        names = TEXT_NAMES if len(table.columns) > 1 else tuple(table.columns)
-        column = pick_column(table, "text", names, recipe.data.text if recipe.data.text in table.columns else None)
-        texts += [str(value) for value in table.columns[column] if not is_missing(value)]
+        inputs += _unlabelled(source, task, {name: value for name, value in columns.items() if value is not None})
     if not teachers:
-        if texts:
+        if inputs:
             raise UsageError("unlabelled texts need a teacher to label them: pass --teacher")
         return []
-    count = augment_count(recipe, len(data.train))
+    count = augment_count(recipe, len(data.train)) if task.transfers else 0
     if count:
         with console.stage("augment", 1) as advance:
             table = teachers[0].model.get_input_embeddings().weight.detach().float().cpu().numpy()
-            neighbours = embedding_neighbours(teachers[0].tokenizer, table, data.train.texts)
-            texts += augment(
-                data.train.texts, count=count, seed=recipe.augment.seed, gold=data.train.gold, neighbours=neighbours
+            texts = data.train.texts
+            neighbours = embedding_neighbours(teachers[0].tokenizer, table, texts)
+            gold = (
+                data.train.gold
+                if task.labels and all(isinstance(g, (str, tuple)) for g in data.train.gold or ())
+                else None
             )
-            advance(1, f"{len(texts)} texts")
-    return texts
+            inputs += augment(texts, count=count, seed=recipe.augment.seed, gold=gold, neighbours=neighbours)
+            advance(1, f"{len(inputs)} texts")
+    return inputs
+
+
+def _unlabelled(source: str, task: TrainTask, columns: Mapping[str, str]) -> list[Input]:
+    """The inputs of a file of transfer texts: the only column, whatever its name, or the task's usual ones."""
+    if len(task.runtime.input_names) > 1:
+        return task.runtime.inputs_of(source, columns)
+    table = read_table(source)
+    names = TEXT_NAMES if len(table.columns) > 1 else tuple(table.columns)
+    column = pick_column(table, "text", names, columns.get("text") if columns.get("text") in table.columns else None)
+    return [str(value) for value in table.columns[column] if not is_missing(value)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """The rows of a run; `validation_encoded` is what the metrics are computed with."""
+
+    train: Rows
+    validation: Rows
+    validation_encoded: Encoded
 
 
 def _rows(
@@ -249,52 +276,73 @@ def _rows(
     teachers: Sequence[Teacher],
     student: Student,
     data: Data,
-    texts: Sequence[str],
+    inputs: Sequence[Input],
     folder: Path,
     device: torch.device,
     console: Console,
-) -> tuple[Recipe, Rows, Rows]:
+) -> tuple[Recipe, Prepared]:
     """Everything encoded, labelled and counted; the recipe comes back with what depended on it."""
-    every_text = [*data.train.texts, *texts]
-    limit = token_limit(student.model, student.tokenizer)
-    lengths = encode(student.tokenizer, data.train.texts, limit).lengths
-    max_tokens = max_tokens_for(recipe, lengths, limit)
+    model, half = student.model, task.runtime
+    limit = token_limit(model, student.tokenizer)
+    whole = tokens_of(student.tokenizer, limit, half)
+    lengths = np.array([len(row) for row in encode(half, whole, data.train.inputs).rows], dtype=np.int64)
+    max_tokens = max_tokens_for(recipe, lengths, limit, half)
+    tokens = tokens_of(student.tokenizer, max_tokens, half)
     recipe = recipe.updated("model", max_tokens=max_tokens)
-    width, depth = (
-        getattr(student.model.config, name, n) for name, n in (("hidden_size", 384), ("num_hidden_layers", 6))
-    )
-    recipe = resolve_training(recipe, len(every_text), width, depth, device)
-    aligned = _wants_states(recipe, teachers, student)
+    every_input = [*data.train.inputs, *inputs]
+    width, depth = (getattr(model.config, name, n) for name, n in (("hidden_size", 384), ("num_hidden_layers", 6)))
+    recipe = resolve_training(recipe, len(every_input), width, depth, device)
+    parts = (every_input, list(data.validation.inputs))
+    encoded = [encode(half, tokens, part) for part in parts]
+    pad, types = tokens.pad_id or 0, takes_types(model)
+    rows = [token_rows(part, pad, types=types) for part in encoded]
+    aligned = _wants_states(recipe, task, teachers, student)
     same = aligned and teachers[0].tokenizer is student.tokenizer
-    encoded = [
-        encode(student.tokenizer, part, max_tokens, words=aligned and not same)
-        for part in (every_text, data.validation.texts)
-    ]
-    theirs: list[Encoded | None] = [None, None]
-    if aligned:
+    theirs: TokenRows | None = None
+    if same:
+        theirs = rows[0]
+    elif aligned:
+        rows[0] = with_words(rows[0], tokens, every_input)
         limit = min(max_tokens, token_limit(teachers[0].model, teachers[0].tokenizer))
-        theirs[0] = encoded[0] if same else encode(teachers[0].tokenizer, every_text, limit, words=True)
-    answers: list[NDArray[np.float32] | None] = [None, None]
+        other = tokens_of(teachers[0].tokenizer, limit, half)
+        theirs = token_rows(encode(half, other, every_input), other.pad_id or 0, types=takes_types(teachers[0].model))
+        theirs = with_words(theirs, other, every_input)
+    answers: list[Ragged | None] = [None, None]
     if teachers:
         # One teacher that runs beside the student anyway answers there.
-        parts = ([] if aligned and len(teachers) == 1 else every_text, list(data.validation.texts))
-        with console.stage("teacher", len(teachers) * sum(map(len, parts))) as advance:
-            for index, part in enumerate(parts):
+        asked = ([] if aligned and len(teachers) == 1 else parts[0], parts[1])
+        with console.stage("teacher", len(teachers) * sum(map(len, asked))) as advance:
+            for index, part in enumerate(asked):
                 if not part:
                     continue
-                answers[index] = ask_teachers(
-                    teachers, task, part, max_tokens, folder / "cache", recipe.train.precision, lambda n: advance(n, "")
+                values = ask_teachers(
+                    teachers,
+                    task,
+                    part,
+                    encoded[index],
+                    student.tokenizer,
+                    max_tokens,
+                    folder / "cache",
+                    recipe.train.precision,
+                    lambda n: advance(n, ""),
                 )
-    gold = task.gold(data.train)
-    unlabelled = task.unlabelled_gold(len(texts))
-    both = torch.cat([gold, unlabelled]) if gold is not None and unlabelled is not None else None
-    train_rows = Rows(student=encoded[0], gold=both, teacher_outputs=answers[0], teacher=theirs[0])
-    return recipe, train_rows, Rows(student=encoded[1], teacher_outputs=answers[1])
+                units = half.units(encoded[index])
+                starts = None if units is None else unit_starts(units, len(encoded[index].rows))
+                answers[index] = Ragged(torch.from_numpy(values), starts)
+    gold = task.gold(data.train, encoded[0] if not inputs else encode(half, tokens, data.train.inputs))
+    if gold is not None and inputs:
+        rest = task.unlabelled_gold(encode(half, tokens, inputs))
+        gold = None if rest is None else gold.followed_by(rest)
+    train_rows = Rows(student=rows[0], gold=gold, teacher_outputs=answers[0], teacher=theirs, group=task.group)
+    held = Rows(student=rows[1], teacher_outputs=answers[1])
+    return recipe, Prepared(train=train_rows, validation=held, validation_encoded=encoded[1])
 
 
-def _wants_states(recipe: Recipe, teachers: Sequence[Teacher], student: Student) -> bool:
-    """Whether hidden states are compared: both sides must be encoders with layers."""
+def _wants_states(recipe: Recipe, task: TrainTask, teachers: Sequence[Teacher], student: Student) -> bool:
+    """Whether hidden states are compared: both sides must be encoders with layers, and of the same rows and units."""
     if not teachers or recipe.distil.hidden + recipe.distil.relations == 0:
+        return False
+    if task.per_token and teachers[0].tokenizer is not student.tokenizer:
         return False
     configs = (student.model.config, teachers[0].model.config)
     return all(hasattr(config, "num_hidden_layers") and not config.is_encoder_decoder for config in configs)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel
 
-from tlx.train.batches import Encoded
+from tlx.train.batches import TokenRows
 
 __all__ = ["UsedRows"]
 
@@ -27,7 +27,7 @@ class UsedRows:
     optimizer has a fraction of the work. `restore` puts the whole tables back, with the trained rows in them.
     """
 
-    def __init__(self, model: PreTrainedModel, encoded: list[Encoded], special_ids: Sequence[int]) -> None:
+    def __init__(self, model: PreTrainedModel, encoded: list[TokenRows], special_ids: Sequence[int]) -> None:
         tables = [model.get_input_embeddings()]
         tables += [
             m for name, m in model.named_modules() if name.endswith("token_weights") and isinstance(m, nn.Embedding)
@@ -42,7 +42,7 @@ class UsedRows:
         for table, whole in self._whole:
             _put(table, whole[self.used])
 
-    def narrowed(self, encoded: Encoded) -> Encoded:
+    def narrowed(self, encoded: TokenRows) -> TokenRows:
         """The same texts in the ids of the small tables."""
         return replace(encoded, ids=self.lookup[encoded.ids]) if self._whole else encoded
 

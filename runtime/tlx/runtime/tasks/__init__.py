@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import cast
 
 from tlx.runtime.errors import UsageError
 from tlx.runtime.tasks.task import Task
 
-__all__ = ["TASKS", "Task", "task_named"]
+__all__ = ["ALIASES", "TASKS", "Task", "guess_task", "task_named"]
 
 TASKS: dict[str, str] = {
+    "feature-extraction": "tlx.runtime.tasks.embedding",
     "text-classification": "tlx.runtime.tasks.classification",
 }
+"""In the order in which they are asked whether a file is theirs; text-classification takes the rest."""
+ALIASES = {"sentiment-analysis": "text-classification"}
 
 
 def task_named(name: str) -> type[Task]:
     """The task's runtime half. Raises UsageError listing the tasks when there is none of that name."""
-    if name not in TASKS:
+    module = TASKS.get(ALIASES.get(name, name))
+    if module is None:
         raise UsageError(f"unknown task {name!r}: choose one of {', '.join(sorted(TASKS))}")
-    return cast(type[Task], import_module(TASKS[name]).TASK)
+    return cast(type[Task], import_module(module).TASK)
+
+
+def guess_task(source: str | Path) -> str:
+    """The task that a file of examples is for, by its suffix, else its columns. Raises DataError when it cannot be read."""
+    from tlx.runtime.examples import read_table
+
+    suffix, last = Path(source).suffix.lower(), "text-classification"
+    for name in TASKS:
+        if name != last and suffix and task_named(name).recognises(suffix, {}):
+            return name
+    first = {name: values[0] for name, values in read_table(source).columns.items()}
+    return next((name for name in TASKS if name != last and task_named(name).recognises(suffix, first)), last)

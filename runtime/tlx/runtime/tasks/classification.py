@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from tlx.runtime.errors import DataError, FolderError, UsageError
 from tlx.runtime.folder import Manifest
 from tlx.runtime.metrics import accuracy, multi_label_f1, single_label_f1
-from tlx.runtime.tasks.task import Floats
+from tlx.runtime.tasks.task import Floats, Outputs, Task
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tlx.runtime.examples import Examples, Table
 
 __all__ = ["TASK", "LabelScore", "TextClassification", "TopK"]
 
+SINGLE, PAIR = ("text",), ("text", "text_pair")
 TopK = int | Literal["best", "threshold"] | None
 
 
@@ -32,23 +35,39 @@ class LabelScore(TypedDict):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextClassification:
+class TextClassification(Task):
     """Answers are those of transformers.pipeline: scores are softmaxes, or for multi-label sigmoids.
 
     `top_k` is what an answer holds: "best" (the default) the best label as one LabelScore; a number the k best, None
     all of them, as a list of LabelScore, best first; and, which the pipeline lacks, "threshold" the labels at or over
     their thresholds (.5 where the manifest names none), which may be none: what a multi-label user wants to see.
+    With `pair` an input is two texts, `("text", "text_pair")`.
     """
 
     labels: tuple[str, ...]
     multi_label: bool = False
+    pair: bool = False
     thresholds: tuple[float, ...] | None = None
 
     name = "text-classification"
+    architecture = "SequenceClassification"
+    many_answers = "labels"
 
     @property
     def main_metric(self) -> str:
         return "micro_f1" if self.multi_label else "accuracy"
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return PAIR if self.pair else SINGLE
+
+    @property
+    def command_options(self) -> Mapping[str, Any]:
+        return {"top_k": "threshold"} if self.multi_label else {}
+
+    @classmethod
+    def settings_of(cls, config: Mapping[str, Any], path: Path) -> dict[str, Any]:
+        return {"multi_label": config.get("problem_type") == "multi_label_classification"}
 
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> TextClassification:
@@ -61,20 +80,23 @@ class TextClassification:
         return cls(
             labels=manifest.labels,
             multi_label=bool(manifest.settings.get("multi_label", False)),
+            pair=bool(manifest.settings.get("pair", False)),
             thresholds=None if thresholds is None else tuple(float(t) for t in thresholds),
         )
 
     @classmethod
-    def parse(cls, table: Table, columns: Mapping[str, str]) -> Examples:
-        """Texts and labels. A list in the label column (a JSON array in CSV) makes the task multi-label.
+    def read(cls, source: str | Path, columns: Mapping[str, str], *, split: str = "train") -> Examples:
+        """Texts, or pairs of them, and labels. A list in the label column (a JSON array in CSV) makes the task multi-label.
 
-        `columns` may hold "text" and "label". Raises DataError for a missing column, text or label.
+        `columns` may hold "text", "text_pair" and "label". Raises DataError for a missing column, text or label.
         """
-        from tlx.runtime.examples import LABEL_NAMES, TEXT_NAMES, Examples, pick_column
+        from tlx.runtime.examples import LABEL_NAMES, Examples, pick_column, pick_pair, read_inputs, read_table
 
-        text_column = pick_column(table, "text", TEXT_NAMES, columns.get("text"))
+        table = read_table(source, split=split)
+        pair = pick_pair(table, columns)
+        names = {"text": pair[0], "text_pair": pair[1]} if pair else columns
+        inputs = read_inputs(table, names, PAIR if pair else SINGLE, blank=False)
         label_column = pick_column(table, "label", LABEL_NAMES, columns.get("label"))
-        texts = _texts(table, text_column)
         values = list(table.columns[label_column])
         multi_label = any(_is_list(value) for value in values)
         read = _label_list if multi_label else _label
@@ -82,20 +104,20 @@ class TextClassification:
         flat = [label for item in gold for label in item] if multi_label else gold
         return Examples(
             source=table.source,
-            texts=texts,
+            inputs=inputs,
             gold=gold,
             labels=_ordered({str(label) for label in flat}),
-            settings={"multi_label": multi_label},
+            settings={"multi_label": multi_label, "pair": pair is not None},
             sha256=table.sha256,
         )
 
     def answers(
-        self, logits: Floats, *, top_k: TopK = "best", **options: Any
+        self, outputs: Outputs, *, top_k: TopK = "best", **options: Any
     ) -> list[LabelScore] | list[list[LabelScore]]:
-        """One answer for each row of `logits`, `(n, labels)`. Raises UsageError for an option that is none."""
+        """One answer for each input. Raises UsageError for an option that is none."""
         if options:
             raise UsageError(f"text-classification has no option {sorted(options)[0]!r}: it has top_k")
-        scores = self.scores(logits)
+        scores = self.scores(outputs.values)
         labels = self.labels
         if top_k == "best":
             best = scores.argmax(axis=1).tolist()
@@ -117,14 +139,14 @@ class TextClassification:
         ]
         return answers
 
-    def answer(self, logits: Floats, *, top_k: TopK = "best", **options: Any) -> list[LabelScore]:
-        """The answer for one text, `(1, labels)`: a list in every case, as transformers.pipeline has it."""
-        if top_k != "best" or options:
-            answers = self.answers(logits, top_k=top_k, **options)
+    def answer(self, outputs: Outputs, *, top_k: TopK = "best", **options: Any) -> list[LabelScore]:
+        """The answer for one input: a list in every case, as transformers.pipeline has it."""
+        if top_k != "best" or options or self.multi_label:
+            answers = self.answers(outputs, top_k=top_k, **options)
             return answers if top_k == "best" else answers[0]  # type: ignore[return-value]
-        scores = self.scores(logits)[0]
-        best = int(scores.argmax())
-        return [{"label": self.labels[best], "score": float(scores[best])}]
+        row = outputs.values[0]
+        best = int(row.argmax())
+        return [{"label": self.labels[best], "score": float(1.0 / np.exp(row - row[best]).sum())}]
 
     def scores(self, logits: Floats) -> Floats:
         """Probabilities, `(n, labels)`: softmax rows, or sigmoids when multi-label."""
@@ -136,13 +158,14 @@ class TextClassification:
         softmax: Floats = (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32, copy=False)
         return softmax
 
-    def metrics(self, logits: Floats, examples: Examples) -> dict[str, float]:
+    def metrics(self, outputs: Outputs, examples: Examples) -> dict[str, float]:
         """accuracy and macro_f1; for multi-label micro_f1, macro_f1 and accuracy (exact match of the set).
 
         A gold label that the model does not know counts as an error.
         """
         if examples.gold is None:
             raise DataError(f"{examples.source} has no labels: nothing to measure against")
+        logits = outputs.values
         if self.multi_label:
             predicted, (gold, unknown) = self._chosen(logits), self._gold_matrix(examples)
             macro, micro = multi_label_f1(predicted, gold, missed=int(unknown.sum()))
@@ -160,11 +183,12 @@ class TextClassification:
             "macro_f1": single_label_f1(best, indices, len(self.labels)),
         }
 
-    def flips(self, logits: Floats, reference: Floats) -> float:
-        """The share of rows whose best label (or set of labels) differs."""
+    def flips(self, outputs: Outputs, reference: Outputs) -> float:
+        """The share of inputs whose best label (or set of labels) differs."""
+        logits, other = outputs.values, reference.values
         if self.multi_label:
-            return float(np.mean((self._chosen(logits) != self._chosen(reference)).any(axis=1)))
-        return float(np.mean(logits.argmax(axis=1) != reference.argmax(axis=1)))
+            return float(np.mean((self._chosen(logits) != self._chosen(other)).any(axis=1)))
+        return float(np.mean(logits.argmax(axis=1) != other.argmax(axis=1)))
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -189,17 +213,6 @@ class TextClassification:
                 else:
                     unknown[row] += 1
         return gold, unknown
-
-
-def _texts(table: Table, column: str) -> list[str]:
-    from tlx.runtime.examples import is_missing
-
-    texts = []
-    for row, value in enumerate(table.columns[column]):
-        if is_missing(value):
-            raise DataError(f"{table.where(row)}: column {column!r} is empty: give a text or remove the row")
-        texts.append(value if isinstance(value, str) else str(value))
-    return texts
 
 
 def _is_list(value: Any) -> bool:

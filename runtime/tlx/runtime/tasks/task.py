@@ -1,51 +1,276 @@
-"""What every task's torch-free half offers to the predictor, to evaluation and to export."""
+"""What every task's torch-free half offers to the predictor, to evaluation, to export and to training.
+
+The way from inputs to answers, which every task walks:
+
+    inputs ──encode──▶ rows of token ids ──model──▶ raw outputs ──collect──▶ values ──answers──▶ answers
+                                                                                    ──metrics──▶ figures
+
+An input is a str, or a tuple of str (a pair of sentences, a question and its context). Most inputs give one row; a long
+one may give several overlapping windows. Values are one line for each row (classification, embeddings), or where the
+task is `per_token` one for each token (tagging, answering).
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from tlx.runtime.examples import Examples, Table
-    from tlx.runtime.folder import Manifest
+from tlx.runtime.errors import UsageError
 
-__all__ = ["Floats", "Task"]
+if TYPE_CHECKING:
+    from tlx.runtime.examples import Examples
+    from tlx.runtime.folder import Manifest
+    from tlx.runtime.tokens import Tokens
+
+__all__ = ["Encoded", "Floats", "Input", "Outputs", "Task", "join_outputs", "unit_index", "unit_starts"]
 
 Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Input = str | tuple[str, ...]
 
 
-class Task(Protocol):
-    """One task: from a table to examples, from logits to answers, from logits and gold to metrics.
+class Encoded(NamedTuple):
+    """Inputs as rows of token ids, `(tokens,)` int64 each.
 
-    `logits` is what the model gave for n inputs, `(n, labels)` float32 for classification.
+    `types` are the rows' token_type_ids (None: all 0). `owners[r]` is the input that row r belongs to, ascending (None: row r
+    is input r). `notes` is what the task keeps for decoding, one a row. `truncated` inputs lost their end.
     """
 
-    name: str
-    main_metric: str
+    rows: list[Ints]
+    types: list[Ints] | None = None
+    owners: Ints | None = None
+    notes: list[Any] | None = None
+    truncated: int = 0
+
+
+class Outputs(NamedTuple):
+    """What a model gave for `inputs`: `values` is `(units, width)` float32, the rows' units one after another."""
+
+    inputs: Sequence[Input]
+    encoded: Encoded
+    values: Floats
+
+
+class Task(ABC):
+    """One task, without torch. A subclass is a frozen value made from a manifest's labels and settings."""
+
+    name: ClassVar[str]
+    architecture: ClassVar[str]
+    """The end of transformers' class names: AutoModelFor<architecture>; "" stands for AutoModel."""
+    optimum_task: ClassVar[str | None] = None
+    """What Optimum calls the export, where that is not `name`."""
+    heads: ClassVar[tuple[str, ...]] = ("logits",)
+    """The model outputs that are read, by their names in ONNX and in transformers."""
+    per_token: ClassVar[bool] = False
+    """Whether a row has one line of values a token; else it has one."""
+    truncation: ClassVar[str] = "longest_first"
+    """Which of a pair is cut: tokenizers' names, longest_first or only_second."""
+    window: ClassVar[int | None] = None
+    """Tokens of a window, where long inputs are read in several."""
+    unread_weights: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of the names of weights that the task does not use: a model may lack them."""
+    many_answers: ClassVar[str] = "answers"
+    """What a record of `tlx predict` calls a list of answers."""
+    labels: tuple[str, ...] = ()
 
     @classmethod
+    @abstractmethod
     def from_manifest(cls, manifest: Manifest) -> Task: ...
 
     @classmethod
-    def parse(cls, table: Table, columns: Mapping[str, str]) -> Examples:
-        """Typed examples from a table; `columns` overrides the guessed columns (`{"text": …, "label": …}`)."""
-        ...
+    @abstractmethod
+    def read(cls, source: str | Path, columns: Mapping[str, str], *, split: str = "train") -> Examples:
+        """Typed examples with gold from a file; `columns` overrides guessed columns (`{"text": …, "label": …}`).
 
-    def answers(self, logits: Floats, **options: Any) -> Sequence[Any]:
-        """One answer for each row of logits, in the shapes of transformers.pipeline."""
-        ...
+        Raises DataError naming file and line.
+        """
 
-    def answer(self, logits: Floats, **options: Any) -> Any:
-        """The answer for one text, `(1, …)` logits, in the shape that transformers.pipeline gives for a str."""
-        ...
+    @classmethod
+    def recognises(cls, suffix: str, columns: Mapping[str, Any]) -> bool:
+        """Whether a file looks like data for this task: its suffix, and its columns with the first row's values."""
+        return False
 
-    def metrics(self, logits: Floats, examples: Examples) -> dict[str, float]:
-        """The task's metrics; `main_metric` is among them, and greater is better."""
-        ...
+    @classmethod
+    def made(cls, architectures: Sequence[str], config: Mapping[str, Any]) -> bool:
+        """Whether a plain transformers checkpoint (its config.json) is a model for this task."""
+        return any(name.endswith(f"For{cls.architecture}") for name in architectures)
 
-    def flips(self, logits: Floats, reference: Floats) -> float:
-        """The share of rows whose answer differs between the two."""
-        ...
+    @classmethod
+    def settings_of(cls, config: Mapping[str, Any], path: Path) -> dict[str, Any]:
+        """The manifest's settings for such a checkpoint, which lies in `path`."""
+        return {}
+
+    @property
+    @abstractmethod
+    def main_metric(self) -> str:
+        """The metric that training selects by and export verifies; greater is better."""
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """What the parts of an input are called in records and files."""
+        return ("text",)
+
+    @property
+    def width(self) -> int | None:
+        """Columns of the model's outputs, where the labels tell."""
+        return len(self.labels) or None
+
+    @property
+    def command_options(self) -> Mapping[str, Any]:
+        """Options that `tlx predict` gives where nothing is said."""
+        return {}
+
+    def stride(self, max_tokens: int) -> int:
+        """Tokens by which the windows of a long input overlap; 0 where the task truncates."""
+        return 0
+
+    def take(self, item: Any) -> Input:
+        """The caller's item as an input. Raises UsageError saying what was wanted."""
+        names = self.input_names
+        if len(names) == 1:
+            if isinstance(item, str):
+                return item
+            raise UsageError(f"found a {type(item).__name__}: wanted {self.wanted}")
+        parts = tuple(item.get(name) for name in names) if isinstance(item, Mapping) else item
+        if isinstance(parts, (tuple, list)) and len(parts) == len(names) and all(isinstance(p, str) for p in parts):
+            return tuple(parts)
+        raise UsageError(f"found {_shown(item)}: wanted {self.wanted}")
+
+    @property
+    def wanted(self) -> str:
+        """What one input is, for messages."""
+        names = self.input_names
+        if len(names) == 1:
+            return "str"
+        return f"a tuple ({', '.join(names)}) of str or a dict with {' and '.join(map(repr, names))}"
+
+    def inputs_of(self, source: str | Path, columns: Mapping[str, str]) -> list[Input]:
+        """The inputs of a file whose gold, if any, does not matter. Raises DataError naming file and line."""
+        from tlx.runtime.examples import read_inputs, read_table
+
+        return read_inputs(read_table(source), columns, self.input_names)
+
+    def encode(self, tokens: Tokens, inputs: Sequence[Input], *, parallel: bool = True) -> Encoded:
+        """Rows of token ids. `parallel` lets the tokenizer use its own threads."""
+        if len(self.input_names) > 1:
+            return tokens.encode_pairs(inputs, parallel=parallel)
+        rows, truncated = tokens.encode_many(inputs, parallel=parallel)  # type: ignore[arg-type]
+        return Encoded(rows, truncated=truncated)
+
+    def units(self, encoded: Encoded) -> Ints | None:
+        """How many lines of values each row has, `(rows,)`; None: one each."""
+        if not self.per_token:
+            return None
+        return np.fromiter(map(len, encoded.rows), dtype=np.int64, count=len(encoded.rows))
+
+    def collect(
+        self, raw: Sequence[Floats], encoded: Encoded, rows: Ints, mask: NDArray[np.bool_] | NDArray[np.int64] | None
+    ) -> Floats:
+        """The units of a batch, `(units, width)`, from its raw outputs (in the order of `heads`).
+
+        `rows` are the batch's rows of `encoded`; `mask`, `(rows, tokens)`, is 0 where padded, None where nothing is.
+        """
+        if not self.per_token:
+            return raw[0]
+        return raw[0].reshape(-1, raw[0].shape[-1]) if mask is None else raw[0][mask.astype(np.bool_)]
+
+    @abstractmethod
+    def answers(self, outputs: Outputs, **options: Any) -> Sequence[Any]:
+        """One answer for each input, in the shapes of transformers.pipeline. Raises UsageError for a wrong option."""
+
+    def answer(self, outputs: Outputs, **options: Any) -> Any:
+        """The answer for one input, in the shape that transformers.pipeline gives for one."""
+        return self.answers(outputs, **options)[0]
+
+    @abstractmethod
+    def metrics(self, outputs: Outputs, examples: Examples) -> dict[str, float]:
+        """The task's metrics; `main_metric` is among them."""
+
+    @abstractmethod
+    def flips(self, outputs: Outputs, reference: Outputs) -> float:
+        """The share of inputs whose answer differs between the two, which are of the same inputs."""
+
+    def labels_of(self, gold: Any) -> Sequence[str]:
+        """The labels that one item of gold holds."""
+        return (gold,) if isinstance(gold, str) else gold
+
+    def check(self, **options: Any) -> None:
+        """Raises UsageError for a wrong option, before anything runs."""
+        nothing = np.zeros((0, self.width or 1), dtype=np.float32)
+        self.answers(Outputs([], Encoded([]), nothing), **options)
+
+    def golden(self, texts: Sequence[str]) -> list[Input]:
+        """Inputs made of plain texts, for folders to carry and replay."""
+        parts = len(self.input_names)
+        if parts == 1:
+            return list(texts)
+        return [tuple(texts[(i + k) % len(texts)] for k in range(parts)) for i in range(len(texts))]
+
+    def record(self, item: Input, answer: Any) -> dict[str, Any]:
+        """One JSON-able line of `tlx predict`: the input's parts and the answer."""
+        parts = dict(zip(self.input_names, (item,) if isinstance(item, str) else item, strict=True))
+        return {**parts, **answer} if isinstance(answer, dict) else {**parts, self.many_answers: answer}
+
+    def show(self, answer: Any) -> str:
+        """The answer on one line of a terminal."""
+        items = answer if isinstance(answer, list) else [answer]
+        return ", ".join(" ".join(_cell(value) for value in item.values()) for item in items) or "(nothing)"
+
+
+def unit_starts(units: Ints | None, rows: int) -> Ints:
+    """Where each row's units begin, `(rows + 1,)`."""
+    if units is None:
+        return np.arange(rows + 1, dtype=np.int64)
+    starts = np.zeros(rows + 1, dtype=np.int64)
+    np.cumsum(units, out=starts[1:])
+    return starts
+
+
+def unit_index(starts: Ints, rows: Ints) -> Ints:
+    """The numbers of the units of `rows`, in that order; `starts` is that of `unit_starts`."""
+    counts = starts[rows + 1] - starts[rows]
+    before = np.cumsum(counts) - counts
+    return np.repeat(starts[rows] - before, counts) + np.arange(int(counts.sum()), dtype=np.int64)
+
+
+def join_outputs(parts: Sequence[Outputs], width: int | None) -> Outputs:
+    """Several outputs as one, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return Outputs([], Encoded([]), np.zeros((0, width or 1), dtype=np.float32))
+    inputs: list[Input] = []
+    rows: list[Ints] = []
+    owners: list[Ints] = []
+    types: list[Ints] = []
+    notes: list[Any] = []
+    for part in parts:
+        encoded = part.encoded
+        if encoded.owners is not None:
+            owners.append(encoded.owners + len(inputs))
+        inputs += part.inputs
+        rows += encoded.rows
+        types += encoded.types or []
+        notes += encoded.notes or []
+    joined = Encoded(
+        rows,
+        None if parts[0].encoded.types is None else types,
+        np.concatenate(owners) if owners else None,
+        None if parts[0].encoded.notes is None else notes,
+        sum(part.encoded.truncated for part in parts),
+    )
+    return Outputs(inputs, joined, np.concatenate([part.values for part in parts]))
+
+
+def _shown(item: Any) -> str:
+    text = repr(item)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from tlx.runtime.errors import UsageError
+from tlx.runtime.tasks import ALIASES
 
 if TYPE_CHECKING:
     from tlx.train.tasks.task import TrainTask
@@ -20,7 +21,7 @@ TRAIN_TASKS = {
 
 def train_task(name: str) -> type[TrainTask]:
     """The task's torch half. Raises UsageError listing the tasks when there is none of that name."""
-    if name not in TRAIN_TASKS:
+    if ALIASES.get(name, name) not in TRAIN_TASKS:
         raise UsageError(f"unknown task {name!r}: choose one of {', '.join(sorted(TRAIN_TASKS))}")
-    found: type[TrainTask] = import_module(TRAIN_TASKS[name]).TRAIN_TASK
+    found: type[TrainTask] = import_module(TRAIN_TASKS[ALIASES.get(name, name)]).TRAIN_TASK
     return found

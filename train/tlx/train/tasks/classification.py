@@ -2,71 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from tlx.runtime.errors import DataError
-from tlx.runtime.examples import Examples, Table
+from tlx.runtime.examples import Examples
 from tlx.runtime.tasks.classification import TextClassification
+from tlx.runtime.tasks.task import Encoded
+from tlx.train.batches import Batch, Ragged
+from tlx.train.tasks.task import TrainTask
 
-__all__ = ["TRAIN_TASK", "TrainClassification"]
+__all__ = ["IGNORED", "TRAIN_TASK", "TrainClassification", "label_config", "soft_cross_entropy"]
 
 IGNORED = -100
 
 
-class TrainClassification:
-    """`labels` in the order of the logits; gold is `(n,)` int64, or `(n, labels)` float32 when multi-label."""
+class TrainClassification(TrainTask):
+    """Gold is one class a row, int64; or `(rows, labels)` float32 when multi-label."""
 
-    name = "text-classification"
-    auto_class = AutoModelForSequenceClassification
+    half = TextClassification
+    small_students = True
+    runtime: TextClassification
 
-    def __init__(self, examples: Examples) -> None:
-        self.labels = examples.labels
+    def __init__(self, examples: Examples, options: Mapping[str, Any]) -> None:
+        super().__init__(examples, options)
         self.multi_label = bool(examples.settings.get("multi_label", False))
-        self.settings: dict[str, Any] = {"multi_label": self.multi_label}
-        self._answers = TextClassification(labels=self.labels or ("", ""), multi_label=self.multi_label)
-        self.main_metric = self._answers.main_metric
-        if len(self.labels) < 2:
-            found = f"only the label {self.labels[0]!r}" if self.labels else "no labels"
+        pair = bool(examples.settings.get("pair", False))
+        self.transfers = not pair
+        if len(examples.labels) < 2:
+            found = f"only the label {examples.labels[0]!r}" if examples.labels else "no labels"
             raise DataError(f"{examples.source} has {found}: wanted two classes or more")
+        self.runtime = TextClassification(labels=examples.labels, multi_label=self.multi_label, pair=pair)
 
-    @staticmethod
-    def parse(table: Table, columns: Mapping[str, str]) -> Examples:
-        return TextClassification.parse(table, columns)
+    def _set_labels(self, labels: tuple[str, ...]) -> None:
+        self.runtime = replace(self.runtime, labels=labels)
 
-    def adopt_labels(self, labels: tuple[str, ...], source: str) -> None:
-        unknown = sorted(set(self.labels) - set(labels))
-        if unknown:
+    def check_teacher(self, model: PreTrainedModel, source: str) -> None:
+        several = model.config.problem_type == "multi_label_classification"
+        if several != self.multi_label:
             raise DataError(
-                f"teacher {source} does not know the label {unknown[0]!r} of the training data ({len(unknown)} such): "
-                "give a teacher that was trained on these labels"
+                f"teacher {source} gives {'several labels' if several else 'one label'} a text, the data "
+                "otherwise: give a teacher that was trained on data of the same form"
             )
-        self.labels = labels
-        self._answers = TextClassification(labels=labels, multi_label=self.multi_label)
-
-    def write_extras(self, folder: Path, model: PreTrainedModel) -> None:
-        """None."""
 
     def config_changes(self) -> dict[str, Any]:
-        return {
-            "num_labels": len(self.labels),
-            "id2label": dict(enumerate(self.labels)),
-            "label2id": {label: index for index, label in enumerate(self.labels)},
-            "problem_type": "multi_label_classification" if self.multi_label else "single_label_classification",
-        }
+        kind = "multi_label_classification" if self.multi_label else "single_label_classification"
+        return {**label_config(self.labels), "problem_type": kind}
 
-    def gold(self, examples: Examples) -> torch.Tensor | None:
-        if examples.gold is None:
-            return self.unlabelled_gold(len(examples))
-        index = {label: i for i, label in enumerate(self.labels)}
-        unknown = sorted(set(examples.labels) - index.keys())
+    def strata(self, gold: Any) -> Sequence[str]:
+        return self.runtime.labels_of(gold)
+
+    def check_examples(self, examples: Examples) -> None:
+        unknown = sorted(set(examples.labels) - set(self.labels))
         if unknown:
             raise DataError(
                 f"{examples.source} has the label {unknown[0]!r}, which the training data does not have "
@@ -75,17 +67,23 @@ class TrainClassification:
         if bool(examples.settings.get("multi_label", False)) != self.multi_label:
             wanted = "lists of labels" if self.multi_label else "one label a row"
             raise DataError(f"{examples.source} does not hold {wanted} as the training data does: use the same form")
+
+    def gold(self, examples: Examples, encoded: Encoded) -> Ragged | None:
+        if examples.gold is None:
+            return self.unlabelled_gold(encoded)
+        index = {label: i for i, label in enumerate(self.labels)}
         if not self.multi_label:
-            return torch.tensor([index[label] for label in examples.gold], dtype=torch.int64)
+            return Ragged(torch.tensor([index[label] for label in examples.gold], dtype=torch.int64))
         gold = torch.zeros(len(examples), len(self.labels))
         for row, item in enumerate(examples.gold):
             gold[row, [index[label] for label in item]] = 1.0
-        return gold
+        return Ragged(gold)
 
-    def unlabelled_gold(self, rows: int) -> torch.Tensor:
+    def unlabelled_gold(self, encoded: Encoded) -> Ragged | None:
+        rows = len(encoded.rows)
         if self.multi_label:
-            return torch.full((rows, len(self.labels)), float("nan"))
-        return torch.full((rows,), IGNORED, dtype=torch.int64)
+            return Ragged(torch.full((rows, len(self.labels)), float("nan")))
+        return Ragged(torch.full((rows,), IGNORED, dtype=torch.int64))
 
     def outputs(
         self, model: PreTrainedModel, inputs: dict[str, torch.Tensor], **asked: bool
@@ -93,8 +91,11 @@ class TrainClassification:
         result = model(**inputs, **asked)
         return result.logits.float(), result
 
-    def loss(self, outputs: torch.Tensor, gold: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+    def loss(self, outputs: torch.Tensor, batch: Batch, label_smoothing: float) -> torch.Tensor:
         """Cross-entropy with smoothing (Szegedy et al. 2016), or the mean binary cross-entropy over labels."""
+        gold = batch.gold
+        if gold is None:
+            return outputs.sum() * 0.0
         has_gold = ~gold[:, 0].isnan() if self.multi_label else gold != IGNORED
         if not bool(has_gold.any()):
             return outputs.sum() * 0.0
@@ -104,22 +105,34 @@ class TrainClassification:
             return F.binary_cross_entropy_with_logits(outputs, smooth)
         return F.cross_entropy(outputs, gold, label_smoothing=label_smoothing)
 
-    def soft_loss(self, outputs: torch.Tensor, teacher_outputs: torch.Tensor, temperature: float) -> torch.Tensor:
+    def soft_loss(
+        self, outputs: torch.Tensor, teacher_outputs: torch.Tensor, batch: Batch, temperature: float
+    ) -> torch.Tensor:
         """T²·KL(teacher ‖ student) of softmax(z / T), mean over rows (Hinton et al. 2015); for multi-label, of each sigmoid."""
-        student, teacher = outputs / temperature, teacher_outputs / temperature
         if self.multi_label:
+            student, teacher = outputs / temperature, teacher_outputs / temperature
             target = torch.sigmoid(teacher)
             cross = F.binary_cross_entropy_with_logits(student, target)
             return (cross - F.binary_cross_entropy_with_logits(teacher, target)) * temperature**2
-        divergence = F.kl_div(
-            F.log_softmax(student, dim=-1), F.log_softmax(teacher, dim=-1), log_target=True, reduction="batchmean"
-        )
-        return divergence * temperature**2
+        return soft_cross_entropy(outputs, teacher_outputs, temperature)
 
-    def metrics(
-        self, outputs: NDArray[np.float32], examples: Examples, teacher_outputs: NDArray[np.float32] | None
-    ) -> dict[str, float]:
-        return self._answers.metrics(outputs, examples)
+
+def soft_cross_entropy(outputs: torch.Tensor, teacher_outputs: torch.Tensor, temperature: float) -> torch.Tensor:
+    """T²·KL(teacher ‖ student) of softmax(z / T), mean over lines; both `(lines, classes)`."""
+    student, teacher = outputs / temperature, teacher_outputs / temperature
+    divergence = F.kl_div(
+        F.log_softmax(student, dim=-1), F.log_softmax(teacher, dim=-1), log_target=True, reduction="batchmean"
+    )
+    return divergence * temperature**2
+
+
+def label_config(labels: tuple[str, ...]) -> dict[str, Any]:
+    """transformers' config entries for labels in the order of the outputs."""
+    return {
+        "num_labels": len(labels),
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+    }
 
 
 TRAIN_TASK = TrainClassification

@@ -11,32 +11,32 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from transformers import AutoModel, PreTrainedModel
+from transformers import PreTrainedModel
 
-from tlx.runtime.examples import TEXT_NAMES, Examples, Table, is_missing, pick_column
+from tlx.runtime.examples import Examples
+from tlx.runtime.tasks.embedding import FeatureExtraction
+from tlx.runtime.tasks.task import Encoded, Outputs
+from tlx.train.batches import Batch, Ragged
+from tlx.train.tasks.task import TrainTask
 
 __all__ = ["TRAIN_TASK", "TrainEmbedding"]
 
 
-class TrainEmbedding:
+class TrainEmbedding(TrainTask):
     """Outputs are mean-pooled, normalised embeddings, `(n, hidden)`. There is no gold: all is learnt from the teacher."""
 
-    name = "feature-extraction"
-    auto_class = AutoModel
-    main_metric = "teacher_cosine"
+    half = FeatureExtraction
+    learns_alone = False
+    transfers = False
 
-    def __init__(self, examples: Examples) -> None:
-        self.labels: tuple[str, ...] = ()
-        self.settings: dict[str, Any] = {"pooling": "mean", "normalise": True}
+    def __init__(self, examples: Examples, options: Mapping[str, Any]) -> None:
+        super().__init__(examples, options)
+        self.settings = {"pooling": "mean", "normalise": True}
+        self.runtime = FeatureExtraction()
 
-    @staticmethod
-    def parse(table: Table, columns: Mapping[str, str]) -> Examples:
-        column = pick_column(table, "text", TEXT_NAMES, columns.get("text"))
-        texts = [str(value) for value in table.columns[column] if not is_missing(value)]
-        return Examples(source=table.source, texts=texts, sha256=table.sha256)
-
-    def adopt_labels(self, labels: tuple[str, ...], source: str) -> None:
-        """An encoder has none."""
+    @property
+    def main_metric(self) -> str:
+        return "teacher_cosine"
 
     def write_extras(self, folder: Path, model: PreTrainedModel) -> None:
         """The two files by which sentence-transformers knows how to pool."""
@@ -50,13 +50,7 @@ class TrainEmbedding:
         pooling = {"word_embedding_dimension": model.config.hidden_size, "pooling_mode_mean_tokens": True}
         (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling, indent=1) + "\n")
 
-    def config_changes(self) -> dict[str, Any]:
-        return {}
-
-    def gold(self, examples: Examples) -> torch.Tensor | None:
-        return None
-
-    def unlabelled_gold(self, rows: int) -> torch.Tensor | None:
+    def gold(self, examples: Examples, encoded: Encoded) -> Ragged | None:
         return None
 
     def outputs(
@@ -67,21 +61,23 @@ class TrainEmbedding:
         pooled = (result.last_hidden_state.float() * mask).sum(1) / mask.sum(1).clamp(min=1.0)
         return F.normalize(pooled, dim=-1), result
 
-    def loss(self, outputs: torch.Tensor, gold: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+    def loss(self, outputs: torch.Tensor, batch: Batch, label_smoothing: float) -> torch.Tensor:
         return outputs.sum() * 0.0
 
-    def soft_loss(self, outputs: torch.Tensor, teacher_outputs: torch.Tensor, temperature: float) -> torch.Tensor:
+    def soft_loss(
+        self, outputs: torch.Tensor, teacher_outputs: torch.Tensor, batch: Batch, temperature: float
+    ) -> torch.Tensor:
         """1 − cosine to the teacher, plus the mean squared difference of the batch's similarity matrices, times 10."""
         near = 1.0 - (outputs * teacher_outputs).sum(-1).mean()
         similar = F.mse_loss(outputs @ outputs.T, teacher_outputs @ teacher_outputs.T)
         return 10.0 * (near + similar)
 
     def metrics(
-        self, outputs: NDArray[np.float32], examples: Examples, teacher_outputs: NDArray[np.float32] | None
+        self, outputs: Outputs, examples: Examples, teacher_values: NDArray[np.float32] | None
     ) -> dict[str, float]:
-        if teacher_outputs is None:
+        if teacher_values is None:
             return {"teacher_cosine": 0.0}
-        return {"teacher_cosine": float((outputs * teacher_outputs).sum(-1).mean())}
+        return {"teacher_cosine": float((outputs.values * teacher_values).sum(-1).mean())}
 
 
 TRAIN_TASK = TrainEmbedding

@@ -2,72 +2,140 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from tlx.runtime.examples import Examples, Table
+from tlx.runtime.errors import DataError
+from tlx.runtime.examples import Examples
+from tlx.runtime.tasks.task import Encoded, Outputs, Task
+from tlx.train.batches import Batch, Ragged
 
 __all__ = ["TrainTask"]
 
 
-class TrainTask(Protocol):
-    """One task while it is trained. `outputs` is `(rows, outputs)` float32, what a teacher hands to a student."""
+class TrainTask(ABC):
+    """One task while it is trained: `runtime` is its torch-free half, by which texts are encoded and answers judged.
 
-    name: str
-    main_metric: str
-    auto_class: Any
-    labels: tuple[str, ...]
+    `outputs` is `(units, width)` float32: one line for each row of the batch, or for each of its tokens, row after row, without
+    padding (runtime Task, `units`). It is what a teacher hands to a student.
+    """
+
+    half: ClassVar[type[Task]]
+    learns_alone: ClassVar[bool] = True
+    """False: all is learnt from a teacher."""
+    transfers: bool = True
+    """Whether augmented texts, labelled by a teacher, help its students."""
+    small_students: ClassVar[bool] = False
+    """Whether the small architectures (students/) have a head for it."""
+    runtime: Task
+    group: int = 1
+    """Rows that belong together and share every batch (a text and its positive)."""
     settings: dict[str, Any]
+    """What the manifest will hold for the task."""
 
-    def __init__(self, examples: Examples) -> None: ...
+    def __init__(self, examples: Examples, options: Mapping[str, Any]) -> None:
+        """For the training examples; `options` is the recipe's section [task], checked by `check_options`."""
+        self.settings = dict(examples.settings)
 
-    @staticmethod
-    def parse(table: Table, columns: Mapping[str, str]) -> Examples:
-        """Typed examples from a table."""
-        ...
+    @property
+    def name(self) -> str:
+        return self.half.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.runtime.labels
+
+    @property
+    def main_metric(self) -> str:
+        return self.runtime.main_metric
+
+    @classmethod
+    def auto_class(cls) -> Any:
+        """transformers' class that loads the task's models."""
+        name = f"AutoModelFor{cls.half.architecture}" if cls.half.architecture else "AutoModel"
+        return getattr(transformers, name)
 
     def adopt_labels(self, labels: tuple[str, ...], source: str) -> None:
         """Takes a teacher's labels, in its order. Raises DataError when the data has others."""
-        ...
+        unknown = sorted(set(self.labels) - set(labels))
+        if unknown:
+            raise DataError(
+                f"teacher {source} does not know the label {unknown[0]!r} of the training data ({len(unknown)} such): "
+                "give a teacher that was trained on these labels"
+            )
+        self._set_labels(labels)
+
+    def _set_labels(self, labels: tuple[str, ...]) -> None:
+        """The runtime half and the settings have these labels from now on. Tasks with labels define it."""
+        raise NotImplementedError(f"{self.name} has no labels")
+
+    @property
+    def per_token(self) -> bool:
+        """Whether a row has one line of outputs a token."""
+        return self.runtime.per_token
+
+    def check_examples(self, examples: Examples) -> None:
+        """Raises DataError when validation examples do not fit the training examples."""
+
+    def check_teacher(self, model: PreTrainedModel, source: str) -> None:
+        """Raises DataError when the teacher's answers are of another kind than the data's gold."""
 
     def write_extras(self, folder: Path, model: PreTrainedModel) -> None:
         """Files that belong to this task alone."""
-        ...
 
     def config_changes(self) -> dict[str, Any]:
         """What the task sets in the model's config (labels, problem type)."""
-        ...
+        return {}
 
-    def gold(self, examples: Examples) -> torch.Tensor | None:
-        """The gold as one tensor, rows first; rows without gold hold the ignored value."""
-        ...
+    def strata(self, gold: Any) -> Sequence[str]:
+        """The labels by which a validation split keeps each one's share; () where gold has none."""
+        return ()
 
-    def unlabelled_gold(self, rows: int) -> torch.Tensor | None:
-        """So many rows of the ignored value, to stand behind those of `gold`."""
-        ...
+    @abstractmethod
+    def gold(self, examples: Examples, encoded: Encoded) -> Ragged | None:
+        """The gold of the rows that `encoded` has for the examples; what has no gold holds the ignored value."""
 
+    def unlabelled_gold(self, encoded: Encoded) -> Ragged | None:
+        """The ignored value for rows without gold, to stand behind those of `gold`."""
+        return None
+
+    @abstractmethod
     def outputs(
         self, model: PreTrainedModel, inputs: dict[str, torch.Tensor], **asked: bool
     ) -> tuple[torch.Tensor, Any]:
         """(outputs, all that the model returned)."""
-        ...
 
-    def loss(self, outputs: torch.Tensor, gold: torch.Tensor, label_smoothing: float) -> torch.Tensor:
-        """The task's own loss over rows that have gold; zero when none has."""
-        ...
+    def corrupted(self, batch: Batch, rng: np.random.Generator) -> Batch:
+        """The batch as a training step sees it (masked tokens, for masked language models)."""
+        return batch
 
-    def soft_loss(self, outputs: torch.Tensor, teacher_outputs: torch.Tensor, temperature: float) -> torch.Tensor:
+    @abstractmethod
+    def loss(self, outputs: torch.Tensor, batch: Batch, label_smoothing: float) -> torch.Tensor:
+        """The task's own loss over what has gold; zero when nothing has."""
+
+    @abstractmethod
+    def soft_loss(
+        self, outputs: torch.Tensor, teacher_outputs: torch.Tensor, batch: Batch, temperature: float
+    ) -> torch.Tensor:
         """How far the student's outputs are from the teacher's."""
-        ...
+
+    def aligned(self, theirs: Outputs, own: Encoded) -> NDArray[np.float32]:
+        """A teacher's values as lines of the student's units, where their tokenizers differ."""
+        return theirs.values
 
     def metrics(
-        self, outputs: NDArray[np.float32], examples: Examples, teacher_outputs: NDArray[np.float32] | None
+        self, outputs: Outputs, examples: Examples, teacher_values: NDArray[np.float32] | None
     ) -> dict[str, float]:
         """Validation figures; `main_metric` is among them, greater is better."""
-        ...
+        return self.runtime.metrics(outputs, examples)
+
+    def tune(self, outputs: Outputs, examples: Examples) -> None:
+        """Chooses on the validation rows what the answers need beside the weights (thresholds), into `settings`."""

@@ -195,7 +195,7 @@ def remove_config(folder: Path) -> None:
 
 def change_architecture(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["BertModel"]}))
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["BertForPreTraining"]}))
 
 
 def remove_head(folder: Path) -> None:
@@ -211,7 +211,7 @@ def remove_head(folder: Path) -> None:
         (truncate_weights, "does not load as a text-classification model"),
         (remove_weights, "holds no model.safetensors"),
         (remove_config, "neither tlx.json nor config.json"),
-        (change_architecture, "is a BertModel: tlx exports trained text-classification models"),
+        (change_architecture, "is a BertForPreTraining: tlx exports trained models for"),
         (remove_head, "is not trained for text-classification"),
     ],
 )

@@ -57,7 +57,7 @@ def test_parquet_gives_the_same_examples(tmp_path: Path) -> None:
 def test_lists_of_labels_make_the_task_multi_label(name: str, content: str, tmp_path: Path) -> None:
     examples = parse(write(tmp_path, name, content))
     assert examples.gold == [("x", "y"), ()]
-    assert examples.settings == {"multi_label": True}
+    assert examples.settings == {"multi_label": True, "pair": False}
 
 
 @pytest.mark.parametrize(

@@ -164,11 +164,11 @@ def test_threshold_gives_the_labels_over_their_thresholds_best_first(multi_label
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["fine", 3.5], r"text 1 \(from 0\) is a float: wanted str"),
-        (["fine", None], r"text 1 \(from 0\) is a NoneType"),
-        (b"bytes", "texts is a bytes: wanted a str, a list"),
-        ({"text": "a"}, "texts is a dict"),
-        (7, "texts is a int"),
+        (["fine", 3.5], r"input 1 \(from 0\): found a float: wanted str"),
+        (["fine", None], r"input 1 \(from 0\): found a NoneType"),
+        (b"bytes", "found a bytes: wanted str, a list"),
+        ({"question": "a"}, "found a NoneType: wanted str"),
+        (7, "found a int: wanted str"),
         ("a lone \ud800 surrogate", "lone surrogate"),
         (["fine"] * 20 + ["\ud800"], "lone surrogate"),
     ],

@@ -117,7 +117,7 @@ def gather_evidence(engine: TorchEngine, examples: Examples | None, seed: int) -
     plain: list[Input] = task.golden(PLAIN_TEXTS)
     if examples is not None:
         drawn = np.random.default_rng(seed).permutation(len(examples))[: GOLDEN - len(ODD_TEXTS)]
-        plain = [examples.inputs[int(row)] for row in drawn]
+        plain = list(task.asked([examples.inputs[int(row)] for row in drawn]))
     golden = engine.run([*task.golden(ODD_TEXTS), *plain])
     return Evidence(
         inputs=golden.inputs if examples is None else examples.inputs,

@@ -121,7 +121,7 @@ def _speeds(
     if config.seconds <= 0:
         return {}
     subjects: dict[str, Any] = {name: item.candidate.predictor for name, item in made.items()}
-    return measure({"torch": engine, **subjects}, evidence.inputs, config.seconds)
+    return measure({"torch": engine, **subjects}, engine.task.asked(evidence.inputs), config.seconds)
 
 
 def _tokens(engine: TorchEngine, stage: Path, max_tokens: int) -> Tokens:

@@ -134,7 +134,7 @@ def _better(bench: Workbench, made: Mapping[str, Made], config: ExportConfig) ->
     if len(made) == 1 or config.seconds <= 0:
         return next(iter(made.values()))
     predictors = {graph: item.candidate.predictor for graph, item in made.items()}
-    speeds = measure(predictors, bench.evidence.inputs, config.seconds / 2)
+    speeds = measure(predictors, bench.torch.task.asked(bench.evidence.inputs), config.seconds / 2)
     chosen = faster(speeds)
     rivals = {
         graph: {"p50_ms": round(speed.p50_ms, 4), "texts_per_s": round(speed.texts_per_s, 1)}

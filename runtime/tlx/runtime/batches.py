@@ -52,20 +52,21 @@ def pad_batch(rows: Sequence[Ints], pad_id: int) -> tuple[Ints, Ints]:
     return input_ids, kept.astype(np.int64)
 
 
-def windows(inputs: Iterable[Input]) -> Iterator[list[Input]]:
-    """The inputs in order, in lists of bounded size."""
-    return _windows(iter(inputs), WINDOW_TEXTS)
+def windows(inputs: Iterable[Input], most: int | None = None) -> Iterator[list[Input]]:
+    """The inputs in order, in lists of bounded size (at most `most`)."""
+    return _windows(iter(inputs), WINDOW_TEXTS, most or WINDOW_TEXTS)
 
 
-def growing_windows(inputs: Iterable[Input]) -> Iterator[list[Input]]:
+def growing_windows(inputs: Iterable[Input], most: int | None = None) -> Iterator[list[Input]]:
     """The same for a source that may be slow: 1 input, then 4, then 16 …, so that the first answers come at once.
 
     The sizes do not depend on time: the same inputs are always batched, and so answered, alike.
     """
-    return _windows(iter(inputs), 1)
+    return _windows(iter(inputs), 1, most or WINDOW_TEXTS)
 
 
-def _windows(inputs: Iterator[Input], size: int) -> Iterator[list[Input]]:
+def _windows(inputs: Iterator[Input], size: int, most: int) -> Iterator[list[Input]]:
+    size = min(size, most)
     window: list[Input] = []
     characters = 0
     for item in inputs:
@@ -73,6 +74,6 @@ def _windows(inputs: Iterator[Input], size: int) -> Iterator[list[Input]]:
         characters += len(item) if isinstance(item, str) else sum(map(len, item))
         if len(window) >= size or characters >= WINDOW_CHARACTERS:
             yield window
-            window, characters, size = [], 0, min(4 * size, WINDOW_TEXTS)
+            window, characters, size = [], 0, min(4 * size, most)
     if window:
         yield window

@@ -96,7 +96,8 @@ class Predictor:
         task.check(**options)
         if not hasattr(inputs, "__len__"):
             return self._stream(items, options)
-        return [a for part in self._engine.many(windows(items), ahead=1) for a in task.answers(part, **options)]
+        parts = self._engine.many(windows(items, task.inputs_at_once), ahead=1)
+        return [answer for part in parts for answer in task.answers(part, **options)]
 
     def run(self, inputs: Iterable[Any]) -> Outputs:
         """What the model gives for the inputs, before any answer is made of it."""
@@ -107,7 +108,7 @@ class Predictor:
         return self.run([inputs] if isinstance(inputs, str) else inputs).values
 
     def _stream(self, inputs: Iterable[Input], options: Mapping[str, Any]) -> Iterator[Any]:
-        for part in self._engine.many(growing_windows(inputs), ahead=0):
+        for part in self._engine.many(growing_windows(inputs, self.task.inputs_at_once), ahead=0):
             yield from self.task.answers(part, **options)
 
     def _taken(self, inputs: Iterable[Any]) -> Iterator[Input]:

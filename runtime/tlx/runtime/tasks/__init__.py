@@ -13,6 +13,7 @@ __all__ = ["ALIASES", "TASKS", "Task", "guess_task", "task_named"]
 
 TASKS: dict[str, str] = {
     "feature-extraction": "tlx.runtime.tasks.embedding",
+    "fill-mask": "tlx.runtime.tasks.filling",
     "text-classification": "tlx.runtime.tasks.classification",
 }
 """In the order in which they are asked whether a file is theirs; text-classification takes the rest."""

@@ -76,6 +76,8 @@ class Task(ABC):
     """Beginnings of the names of weights that the task does not use: a model may lack them."""
     many_answers: ClassVar[str] = "answers"
     """What a record of `tlx predict` calls a list of answers."""
+    inputs_at_once: ClassVar[int | None] = None
+    """The most inputs whose values are in memory together, where a task's values are wide."""
     labels: tuple[str, ...] = ()
 
     @classmethod
@@ -210,6 +212,10 @@ class Task(ABC):
         if parts == 1:
             return list(texts)
         return [tuple(texts[(i + k) % len(texts)] for k in range(parts)) for i in range(len(texts))]
+
+    def asked(self, inputs: Sequence[Input]) -> Sequence[Input]:
+        """The inputs of examples as an app would give them, to be timed and replayed."""
+        return inputs
 
     def record(self, item: Input, answer: Any) -> dict[str, Any]:
         """One JSON-able line of `tlx predict`: the input's parts and the answer."""

@@ -95,9 +95,10 @@ def read_evaluation(folder: Folder, config: ExportConfig) -> Examples | None:
     if config.data is None:
         return None
     columns = {"text": config.text_column, "text_pair": config.pair_column, "label": config.label_column}
-    task = task_named(folder.manifest.task)
-    examples = task.read(config.data, {key: name for key, name in columns.items() if name is not None})
-    known_labels = task.from_manifest(folder.manifest).labels
+    task = task_named(folder.manifest.task).from_manifest(folder.manifest)
+    named = {key: name for key, name in columns.items() if name is not None}
+    examples = task.examples_of(config.data, named, split="train")
+    known_labels = task.labels
     unknown = sorted(set(examples.labels) - set(known_labels)) if known_labels else []
     if unknown:
         known = ", ".join(known_labels[:5])

@@ -139,7 +139,7 @@ def evaluate(
 
     opened = open_folder(folder)
     columns = _columns(text=text, text_pair=text_pair, label=label)
-    examples = task_named(opened.manifest.task).read(data, columns, split="test")
+    examples = task_named(opened.manifest.task).from_manifest(opened.manifest).examples_of(data, columns)
     result = measure(_engine(opened, variant, device, threads), examples)
     if as_json:
         return _print_json(result)

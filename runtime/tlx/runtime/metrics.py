@@ -1,14 +1,26 @@
-"""The tasks' metrics, in numpy. Definitions are those of scikit-learn; the tests compare with it."""
+"""The tasks' metrics, in numpy. Definitions are those of scikit-learn and scipy; the tests compare with them."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["accuracy", "multi_label_f1", "single_label_f1"]
+__all__ = [
+    "accuracy",
+    "average_ranks",
+    "ece",
+    "mean_squared_error",
+    "multi_label_f1",
+    "pearson",
+    "single_label_f1",
+    "spearman",
+]
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+Reals = NDArray[np.floating[Any]]
 
 
 def accuracy(predicted: Ints, gold: Ints) -> float:
@@ -40,3 +52,45 @@ def _macro(predicted: Bools, gold: Bools) -> float:
     total = np.sum(predicted, axis=0) + np.sum(gold, axis=0)
     occurs = total > 0
     return float(np.mean(2 * true[occurs] / total[occurs])) if occurs.any() else 0.0
+
+
+def pearson(predicted: Reals, gold: Reals) -> float:
+    """Pearson's correlation of `(n,)` with `(n,)`; 0 where either never changes (there it has no value)."""
+    a, b = (np.asarray(values, dtype=np.float64) for values in (predicted, gold))
+    if not np.ptp(a) > 0 or not np.ptp(b) > 0:
+        return 0.0
+    # Divided by the greatest first, so that squares neither overflow nor vanish.
+    a, b = a - a.mean(), b - b.mean()
+    a, b = a / np.abs(a).max(), b / np.abs(b).max()
+    return float(np.clip(np.sum(a * b) / np.sqrt(np.sum(a * a) * np.sum(b * b)), -1.0, 1.0))
+
+
+def spearman(predicted: Reals, gold: Reals) -> float:
+    """Spearman's rank correlation: Pearson's of the ranks, ties sharing their mean rank; 0 where either never changes."""
+    return pearson(average_ranks(predicted), average_ranks(gold))
+
+
+def average_ranks(values: Reals) -> NDArray[np.float64]:
+    """The rank of each value from 1, `(n,)`; equal values share the mean of their ranks."""
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks: NDArray[np.float64] = (last - (counts - 1) / 2.0)[group]
+    return ranks
+
+
+def mean_squared_error(predicted: Reals, gold: Reals) -> float:
+    """The mean of the squared differences of `(n,)` and `(n,)`."""
+    difference = np.asarray(predicted, dtype=np.float64) - np.asarray(gold, dtype=np.float64)
+    return float(np.mean(difference**2))
+
+
+def ece(confidence: Reals, correct: Bools, *, bins: int = 15) -> float:
+    """Expected calibration error (Guo et al. 2017, arXiv:1706.04599, equation 3): Σ_b (n_b / n)·|accuracy_b − confidence_b|.
+
+    `confidence` `(n,)` lies in 0 to 1; the bins are of equal width and hold their upper edge; 0 for no rows.
+    """
+    if not len(confidence):
+        return 0.0
+    index = np.clip(np.ceil(np.asarray(confidence, dtype=np.float64) * bins).astype(np.int64) - 1, 0, bins - 1)
+    gaps = np.bincount(index, weights=correct.astype(np.float64) - confidence, minlength=bins)
+    return float(np.abs(gaps).sum() / len(confidence))

@@ -14,10 +14,11 @@ __all__ = ["ALIASES", "TASKS", "Task", "guess_task", "task_named"]
 TASKS: dict[str, str] = {
     "feature-extraction": "tlx.runtime.tasks.embedding",
     "fill-mask": "tlx.runtime.tasks.filling",
+    "regression": "tlx.runtime.tasks.regression",
     "text-classification": "tlx.runtime.tasks.classification",
 }
 """In the order in which they are asked whether a file is theirs; text-classification takes the rest."""
-ALIASES = {"sentiment-analysis": "text-classification"}
+ALIASES = {"sentiment-analysis": "text-classification", "text-regression": "regression"}
 
 
 def task_named(name: str) -> type[Task]:

@@ -1,9 +1,8 @@
-"""text-classification, single- and multi-label: columns, answers and metrics, without torch."""
+"""text-classification, single- and multi-label, with or without rejection: columns, answers and metrics, without torch."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -13,13 +12,15 @@ from numpy.typing import NDArray
 
 from tlx.runtime.errors import DataError, FolderError, UsageError
 from tlx.runtime.folder import Manifest
-from tlx.runtime.metrics import accuracy, multi_label_f1, single_label_f1
+from tlx.runtime.metrics import accuracy, ece, multi_label_f1, single_label_f1
+from tlx.runtime.tasks.labels import is_list, is_out_of_scope, ordered_labels, read_label, read_label_list
+from tlx.runtime.tasks.regression import one_output
 from tlx.runtime.tasks.task import Floats, Outputs, Task
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tlx.runtime.examples import Examples, Table
+    from tlx.runtime.examples import Examples
 
 __all__ = ["TASK", "LabelScore", "TextClassification", "TopK"]
 
@@ -28,9 +29,9 @@ TopK = int | Literal["best", "threshold"] | None
 
 
 class LabelScore(TypedDict):
-    """One label with its probability."""
+    """One label with its probability. The label is None where the model rejects the text."""
 
-    label: str
+    label: str | None
     score: float
 
 
@@ -42,12 +43,19 @@ class TextClassification(Task):
     all of them, as a list of LabelScore, best first; and, which the pipeline lacks, "threshold" the labels at or over
     their thresholds (.5 where the manifest names none), which may be none: what a multi-label user wants to see.
     With `pair` an input is two texts, `("text", "text_pair")`.
+
+    A folder that was calibrated has a `temperature`: scores are softmax(logits / temperature). With `reject_below` an
+    input whose best score is under it is out of scope: its answer is the label None with that score, whatever top_k,
+    unless the call says `reject=False`. In labelled files such inputs have the label `oos_label`, or none.
     """
 
     labels: tuple[str, ...]
     multi_label: bool = False
     pair: bool = False
     thresholds: tuple[float, ...] | None = None
+    temperature: float | None = None
+    reject_below: float | None = None
+    oos_label: str = "oos"
 
     name = "text-classification"
     architecture = "SequenceClassification"
@@ -65,23 +73,48 @@ class TextClassification(Task):
     def command_options(self) -> Mapping[str, Any]:
         return {"top_k": "threshold"} if self.multi_label else {}
 
+    @property
+    def usage(self) -> Sequence[str]:
+        if self.multi_label:
+            return (*super().usage, 'model("a text", top_k="threshold")   # the labels over their thresholds')
+        several = '[("one", "text pair"), ("another", "pair")]' if self.pair else '["one text", "another"]'
+        return (*super().usage, f"model({several}, top_k=3)")
+
+    @classmethod
+    def made(cls, architectures: Sequence[str], config: Mapping[str, Any]) -> bool:
+        """Models with one output, and those of problem_type "regression", give scores and no labels."""
+        regression = config.get("problem_type") == "regression" or one_output(config)
+        return super().made(architectures, config) and not regression
+
     @classmethod
     def settings_of(cls, config: Mapping[str, Any], path: Path) -> dict[str, Any]:
         return {"multi_label": config.get("problem_type") == "multi_label_classification"}
 
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> TextClassification:
-        thresholds = manifest.settings.get("thresholds")
+        settings = manifest.settings
+        thresholds, temperature = settings.get("thresholds"), settings.get("temperature")
+        reject_below = settings.get("reject_below")
         if len(manifest.labels) < 2 or (thresholds is not None and len(thresholds) != len(manifest.labels)):
             raise FolderError(
                 f"the manifest has {len(manifest.labels)} labels and {len(thresholds or [])} thresholds: "
                 "wanted two labels or more, and as many thresholds or none"
             )
+        multi_label = bool(settings.get("multi_label", False))
+        for key, value, low, high in (("temperature", temperature, 1e-6, 1e6), ("reject_below", reject_below, 0, 1)):
+            if value is not None and (multi_label or type(value) not in (int, float) or not low <= value <= high):
+                raise FolderError(
+                    f"the manifest's {key} is {value!r}: wanted a number from {low:g} to {high:g}, and that only where "
+                    "a text has one label; train the folder again"
+                )
         return cls(
             labels=manifest.labels,
-            multi_label=bool(manifest.settings.get("multi_label", False)),
-            pair=bool(manifest.settings.get("pair", False)),
+            multi_label=multi_label,
+            pair=bool(settings.get("pair", False)),
             thresholds=None if thresholds is None else tuple(float(t) for t in thresholds),
+            temperature=None if temperature is None else float(temperature),
+            reject_below=None if reject_below is None else float(reject_below),
+            oos_label=str(settings.get("oos_label", "oos")),
         )
 
     @classmethod
@@ -90,6 +123,15 @@ class TextClassification(Task):
 
         `columns` may hold "text", "text_pair" and "label". Raises DataError for a missing column, text or label.
         """
+        return cls._read(source, columns, split, None)
+
+    def examples_of(self, source: str | Path, columns: Mapping[str, str], *, split: str = "test") -> Examples:
+        """As `read`; where the model rejects, rows labelled `oos_label` or not at all are out of scope: their gold is None."""
+        oos = self.oos_label if self.reject_below is not None and self.oos_label not in self.labels else None
+        return self._read(source, columns, split, oos)
+
+    @classmethod
+    def _read(cls, source: str | Path, columns: Mapping[str, str], split: str, oos: str | None) -> Examples:
         from tlx.runtime.examples import LABEL_NAMES, Examples, pick_column, pick_pair, read_inputs, read_table
 
         table = read_table(source, split=split)
@@ -98,31 +140,37 @@ class TextClassification(Task):
         inputs = read_inputs(table, names, PAIR if pair else SINGLE, blank=False)
         label_column = pick_column(table, "label", LABEL_NAMES, columns.get("label"))
         values = list(table.columns[label_column])
-        multi_label = any(_is_list(value) for value in values)
-        read = _label_list if multi_label else _label
-        gold = [read(table, row, label_column, value) for row, value in enumerate(values)]
-        flat = [label for item in gold for label in item] if multi_label else gold
+        multi_label = any(is_list(value) for value in values)
+        read = read_label_list if multi_label else read_label
+        gold = [
+            None if oos is not None and is_out_of_scope(value, oos) else read(table, row, label_column, value)
+            for row, value in enumerate(values)
+        ]
+        flat = [label for item in gold for label in item or ()] if multi_label else [g for g in gold if g is not None]
         return Examples(
             source=table.source,
             inputs=inputs,
             gold=gold,
-            labels=_ordered({str(label) for label in flat}),
+            labels=ordered_labels({str(label) for label in flat}),
             settings={"multi_label": multi_label, "pair": pair is not None},
             sha256=table.sha256,
         )
 
     def answers(
-        self, outputs: Outputs, *, top_k: TopK = "best", **options: Any
+        self, outputs: Outputs, *, top_k: TopK = "best", reject: bool | None = None, **options: Any
     ) -> list[LabelScore] | list[list[LabelScore]]:
         """One answer for each input. Raises UsageError for an option that is none."""
         if options:
-            raise UsageError(f"text-classification has no option {sorted(options)[0]!r}: it has top_k")
+            raise UsageError(f"text-classification has no option {sorted(options)[0]!r}: it has top_k and reject")
         scores = self.scores(outputs.values)
+        rejected = self._rejected(scores, reject)
         labels = self.labels
         if top_k == "best":
             best = scores.argmax(axis=1).tolist()
             top = scores.max(axis=1).tolist()
             flat: list[LabelScore] = [{"label": labels[i], "score": s} for i, s in zip(best, top, strict=True)]
+            for row in rejected:
+                flat[row]["label"] = None
             return flat
         if top_k != "threshold" and top_k is not None and (type(top_k) is not int or top_k < 1):
             raise UsageError(
@@ -137,11 +185,19 @@ class TextClassification(Task):
             [{"label": labels[i], "score": s} for i, s, keep in zip(*row, strict=True) if keep]
             for row in zip(order.tolist(), ranked.tolist(), kept.tolist(), strict=True)
         ]
+        for row in rejected:
+            answers[row] = [{"label": None, "score": float(ranked[row, 0])}]
         return answers
 
     def answer(self, outputs: Outputs, *, top_k: TopK = "best", **options: Any) -> list[LabelScore]:
         """The answer for one input: a list in every case, as transformers.pipeline has it."""
-        if top_k != "best" or options or self.multi_label:
+        if (
+            top_k != "best"
+            or options
+            or self.multi_label
+            or self.temperature is not None
+            or self.reject_below is not None
+        ):
             answers = self.answers(outputs, top_k=top_k, **options)
             return answers if top_k == "best" else answers[0]  # type: ignore[return-value]
         row = outputs.values[0]
@@ -149,19 +205,21 @@ class TextClassification(Task):
         return [{"label": self.labels[best], "score": float(1.0 / np.exp(row - row[best]).sum())}]
 
     def scores(self, logits: Floats) -> Floats:
-        """Probabilities, `(n, labels)`: softmax rows, or sigmoids when multi-label."""
+        """Probabilities, `(n, labels)`: softmax rows (of calibrated logits), or sigmoids when multi-label."""
         if self.multi_label:
             with np.errstate(over="ignore"):  # exp(-logit) = inf gives the right score, 0
                 sigmoids: Floats = (1.0 / (1.0 + np.exp(-logits))).astype(np.float32, copy=False)
             return sigmoids
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        logits = logits - logits.max(axis=1, keepdims=True)
+        exponentials = np.exp(logits if self.temperature is None else logits / np.float32(self.temperature))
         softmax: Floats = (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32, copy=False)
         return softmax
 
     def metrics(self, outputs: Outputs, examples: Examples) -> dict[str, float]:
         """accuracy and macro_f1; for multi-label micro_f1, macro_f1 and accuracy (exact match of the set).
 
-        A gold label that the model does not know counts as an error.
+        A gold label that the model does not know counts as an error. A calibrated model has ece, and one that rejects
+        more (`_rejection_metrics`); all of these but the oos ones are over the rows in scope.
         """
         if examples.gold is None:
             raise DataError(f"{examples.source} has no labels: nothing to measure against")
@@ -174,21 +232,72 @@ class TextClassification(Task):
                 "macro_f1": macro,
                 "accuracy": float(np.mean((predicted == gold).all(axis=1) & (unknown == 0))),
             }
-        if any(not isinstance(label, str) for label in examples.gold):
+        if any(label is not None and not isinstance(label, str) for label in examples.gold):
             raise DataError(f"{examples.source} has lists of labels, the model gives one label a text: give one a row")
-        indices = np.array([self._index.get(label, -1) for label in examples.gold], dtype=np.int64)
+        inside = np.array([label is not None for label in examples.gold], dtype=np.bool_)
+        if not inside.any():
+            return self._rejection_metrics(self.scores(logits), np.zeros(len(inside), np.bool_), inside)
+        known = np.array([self._index.get(label, -1) for label in examples.gold], dtype=np.int64)
         best = logits.argmax(axis=1).astype(np.int64)
-        return {
-            "accuracy": accuracy(best, indices),
-            "macro_f1": single_label_f1(best, indices, len(self.labels)),
+        figures = {
+            "accuracy": accuracy(best[inside], known[inside]),
+            "macro_f1": single_label_f1(best[inside], known[inside], len(self.labels)),
         }
+        if self.temperature is not None or self.reject_below is not None:
+            scores, right = self.scores(logits), best == known
+            figures["ece"] = ece(scores.max(axis=1)[inside], right[inside])
+            figures |= self._rejection_metrics(scores, right, inside)
+        return figures
+
+    def _rejection_metrics(
+        self, scores: Floats, right: NDArray[np.bool_], inside: NDArray[np.bool_]
+    ) -> dict[str, float]:
+        """{} for a model that rejects nothing. Of the rows in scope: `kept`, the share not rejected, and `kept_accuracy`, the
+        share not rejected and right. With rows out of scope: `oos_recall`, the share of them rejected, and `oos_precision`,
+        the share of the rejected that are out of scope (0 where nothing is rejected).
+        """
+        if self.reject_below is None:
+            return {}
+        rejected = scores.max(axis=1) < np.float32(self.reject_below)
+        figures: dict[str, float] = {}
+        if inside.any():
+            figures["kept"] = float(np.mean(~rejected[inside]))
+            figures["kept_accuracy"] = float(np.mean((~rejected & right)[inside]))
+        if not inside.all():
+            found = float(np.sum(rejected & ~inside))
+            figures["oos_recall"] = found / float(np.sum(~inside))
+            figures["oos_precision"] = found / float(np.sum(rejected)) if found else 0.0
+        return figures
 
     def flips(self, outputs: Outputs, reference: Outputs) -> float:
-        """The share of inputs whose best label (or set of labels) differs."""
+        """The share of inputs whose best label (or set of labels) differs, or that only one of them rejects."""
         logits, other = outputs.values, reference.values
         if self.multi_label:
             return float(np.mean((self._chosen(logits) != self._chosen(other)).any(axis=1)))
-        return float(np.mean(logits.argmax(axis=1) != other.argmax(axis=1)))
+        return float(np.mean(self._best(logits) != self._best(other)))
+
+    def labels_of(self, gold: Any) -> Sequence[str]:
+        return () if gold is None else super().labels_of(gold)
+
+    def _best(self, logits: Floats) -> NDArray[np.int64]:
+        """The best label's number, -1 where the input is rejected."""
+        best: NDArray[np.int64] = logits.argmax(axis=1).astype(np.int64)
+        if self.reject_below is not None:
+            best[self.scores(logits).max(axis=1) < np.float32(self.reject_below)] = -1
+        return best
+
+    def _rejected(self, scores: Floats, asked: bool | None) -> list[int]:
+        """The rows whose answer is no label. Raises UsageError for a wrong option `reject`."""
+        if asked not in (None, True, False):
+            raise UsageError(f"reject is {asked!r}: wanted True or False")
+        if self.reject_below is None and asked:
+            raise UsageError(
+                "reject=True, but the model has no threshold: train it with `--oos FILE` or `--set task.keep=0.95`"
+            )
+        if self.reject_below is None or asked is False:
+            return []
+        rows: list[int] = np.flatnonzero(scores.max(axis=1) < np.float32(self.reject_below)).tolist()
+        return rows
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -207,50 +316,12 @@ class TextClassification(Task):
         gold = np.zeros((len(examples), len(self.labels)), dtype=np.bool_)
         unknown = np.zeros(len(examples), dtype=np.int64)
         for row, item in enumerate(examples.gold or ()):
-            for label in (item,) if isinstance(item, str) else item:
+            for label in self.labels_of(item):
                 if label in self._index:
                     gold[row, self._index[label]] = True
                 else:
                     unknown[row] += 1
         return gold, unknown
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) or (
-        isinstance(value, str) and value.startswith("[") and value.endswith("]")
-    )
-
-
-def _label(table: Table, row: int, column: str, value: Any) -> str:
-    from tlx.runtime.examples import is_missing
-
-    if is_missing(value) or (isinstance(value, str) and value.strip().lower() == "nan"):
-        raise DataError(f"{table.where(row)}: column {column!r} has no label: give one or remove the row")
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
-
-
-def _label_list(table: Table, row: int, column: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{table.where(row)}: column {column!r} holds {value!r}: wanted a JSON list of labels"
-            ) from error
-    if not isinstance(value, (list, tuple)):
-        raise DataError(
-            f"{table.where(row)}: column {column!r} holds {value!r}, other rows hold lists: use lists throughout"
-        )
-    return tuple(dict.fromkeys(_label(table, row, column, item) for item in value))
-
-
-def _ordered(labels: set[str]) -> tuple[str, ...]:
-    """Numbers in numeric order, else alphabetic."""
-    if all(label.lstrip("-").isdigit() for label in labels):
-        return tuple(sorted(labels, key=int))
-    return tuple(sorted(labels))
 
 
 TASK: type[TextClassification] = TextClassification

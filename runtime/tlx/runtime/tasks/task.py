@@ -92,6 +92,10 @@ class Task(ABC):
         Raises DataError naming file and line.
         """
 
+    def examples_of(self, source: str | Path, columns: Mapping[str, str], *, split: str = "test") -> Examples:
+        """As `read`, for a trained model to be measured on."""
+        return self.read(source, columns, split=split)
+
     @classmethod
     def recognises(cls, suffix: str, columns: Mapping[str, Any]) -> bool:
         """Whether a file looks like data for this task: its suffix, and its columns with the first row's values."""
@@ -279,4 +283,6 @@ def _shown(item: Any) -> str:
 
 
 def _cell(value: Any) -> str:
+    if value is None:
+        return "(none)"
     return f"{value:.4f}" if isinstance(value, float) else str(value)

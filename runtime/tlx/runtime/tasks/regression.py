@@ -1,0 +1,180 @@
+"""regression: a score for a text or a pair of texts (similarity, rating), without torch.
+
+Hugging Face calls such models text-classification with `problem_type` "regression" and one label.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import numpy as np
+
+from tlx.runtime.errors import DataError, UsageError
+from tlx.runtime.metrics import mean_squared_error, pearson, spearman
+from tlx.runtime.tasks.task import Floats, Outputs, Task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tlx.runtime.examples import Examples, Table
+    from tlx.runtime.folder import Manifest
+
+__all__ = ["TASK", "Regression", "Score"]
+
+SCORE_NAMES = ("score", "similarity", "rating")
+"""Columns by which a file is known as one of scores."""
+ALL_SCORE_NAMES = (*SCORE_NAMES, "value", "target", "label", "labels")
+FLIP = 0.05
+"""The share of the reference's range by which a score has to move to count as another answer."""
+
+
+class Score(TypedDict):
+    """The number that the model gives."""
+
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regression(Task):
+    """Answers are `{"score": float}`, with the number that transformers.pipeline gives as the score of its only label.
+
+    With `pair` an input is two texts, `("text", "text_pair")`. `sigmoid` models answer between 0 and 1, as the pipeline
+    has it for one label without `problem_type` "regression".
+    """
+
+    pair: bool = False
+    sigmoid: bool = False
+
+    name = "regression"
+    architecture = "SequenceClassification"
+    optimum_task = "text-classification"
+
+    @property
+    def main_metric(self) -> str:
+        return "spearman"
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return ("text", "text_pair") if self.pair else ("text",)
+
+    @property
+    def width(self) -> int:
+        return 1
+
+    @classmethod
+    def recognises(cls, suffix: str, columns: Mapping[str, Any]) -> bool:
+        """A column called score, similarity or rating that holds a number, and none that is called as labels are."""
+        from tlx.runtime.examples import LABEL_NAMES
+
+        lowered = {name.lower(): value for name, value in columns.items()}
+        return lowered.keys().isdisjoint(LABEL_NAMES) and any(
+            name in lowered and _number(lowered[name]) is not None for name in SCORE_NAMES
+        )
+
+    @classmethod
+    def made(cls, architectures: Sequence[str], config: Mapping[str, Any]) -> bool:
+        return super().made(architectures, config) and one_output(config)
+
+    @classmethod
+    def settings_of(cls, config: Mapping[str, Any], path: Path) -> dict[str, Any]:
+        """sentence-transformers leaves a key of its own in the config of a CrossEncoder, which reads pairs."""
+        return {"pair": "sentence_transformers" in config, "sigmoid": config.get("problem_type") != "regression"}
+
+    @classmethod
+    def from_manifest(cls, manifest: Manifest) -> Regression:
+        settings = manifest.settings
+        return cls(pair=bool(settings.get("pair", False)), sigmoid=bool(settings.get("sigmoid", False)))
+
+    @classmethod
+    def read(cls, source: str | Path, columns: Mapping[str, str], *, split: str = "train") -> Examples:
+        """Texts, or pairs of them, and a number each. `columns` may hold "text", "text_pair" and "label" (the score).
+
+        Raises DataError for a missing column or text, and for a score that is no finite number.
+        """
+        from tlx.runtime.examples import Examples, pick_column, pick_pair, read_inputs, read_table
+
+        table = read_table(source, split=split)
+        pair = pick_pair(table, columns)
+        names = {"text": pair[0], "text_pair": pair[1]} if pair else columns
+        inputs = read_inputs(table, names, ("text", "text_pair") if pair else ("text",), blank=False)
+        column = pick_column(table, "label", ALL_SCORE_NAMES, columns.get("label"))
+        gold = [_score(table, row, column, value) for row, value in enumerate(table.columns[column])]
+        settings = {"pair": pair is not None}
+        return Examples(source=table.source, inputs=inputs, gold=gold, settings=settings, sha256=table.sha256)
+
+    def answers(self, outputs: Outputs, **options: Any) -> list[Score]:
+        if options:
+            raise UsageError(f"regression has no option {sorted(options)[0]!r}: it takes none")
+        return [{"score": score} for score in self.scores(outputs.values).tolist()]
+
+    def scores(self, values: Floats) -> Floats:
+        """The answers' numbers, `(n,)`."""
+        scores: Floats = values[:, 0]
+        if self.sigmoid:
+            with np.errstate(over="ignore"):  # exp(-x) = inf gives the right score, 0
+                scores = (1.0 / (1.0 + np.exp(-scores))).astype(np.float32, copy=False)
+        return scores
+
+    def metrics(self, outputs: Outputs, examples: Examples) -> dict[str, float]:
+        """spearman, pearson (both 0 for a model that gives everything the same score) and mse."""
+        gold, scores = gold_scores(examples), self.scores(outputs.values)
+        if not np.isfinite(scores).all():
+            return dict.fromkeys(("spearman", "pearson", "mse"), math.nan)
+        return {
+            "spearman": spearman(scores, gold),
+            "pearson": pearson(scores, gold),
+            "mse": mean_squared_error(scores, gold),
+        }
+
+    def flips(self, outputs: Outputs, reference: Outputs) -> float:
+        """The share of inputs whose score moved by more than 5 % of the range that the reference's scores span."""
+        found, wanted = self.scores(outputs.values), self.scores(reference.values)
+        span = float(np.ptp(wanted)) or float(np.abs(wanted).max()) or 1.0
+        return float(np.mean(np.abs(found - wanted) > FLIP * span))
+
+
+def one_output(config: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint's config.json is of a model with one output (without word of it, transformers means two)."""
+    return len(config.get("id2label") or ()) == 1 or config.get("num_labels") == 1
+
+
+def gold_scores(examples: Examples) -> Floats:
+    """The gold, `(n,)` float32. Raises DataError when there is none, or it is the same everywhere."""
+    if examples.gold is None:
+        raise DataError(f"{examples.source} has no scores: nothing to measure against")
+    gold = np.asarray(examples.gold, dtype=np.float32)
+    if gold.min() == gold.max():
+        raise DataError(
+            f"{examples.source}: every score is {gold[0]:g} ({len(gold)} rows): "
+            "wanted two different ones at least, there is nothing to correlate with"
+        )
+    return gold
+
+
+def _number(value: Any) -> float | None:
+    """The value as a finite number; None where it is none."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _score(table: Table, row: int, column: str, value: Any) -> float:
+    from tlx.runtime.examples import is_missing
+
+    number = _number(value)
+    if number is not None and abs(number) <= float(np.finfo(np.float32).max):
+        return number
+    found = "has no score" if is_missing(value) and not isinstance(value, float) else f"holds {value!r}"
+    raise DataError(
+        f"{table.where(row)}: column {column!r} {found}: wanted a finite number; give one or remove the row"
+    )
+
+
+TASK: type[Regression] = Regression

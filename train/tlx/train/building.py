@@ -134,22 +134,41 @@ def _append_rows(model: PreTrainedModel, count: int) -> None:
     """New embedding rows behind the old: their mean, with a little noise that tells them apart."""
     old = model.get_input_embeddings().weight.detach()
     fresh = old.mean(0, keepdim=True) + torch.randn(count, old.shape[1]) * old.std() * 0.5
-    _set_rows(model, torch.cat([old, fresh]), model.get_input_embeddings().padding_idx)
+    rows = torch.cat([torch.arange(len(old)), torch.full((count,), -1)])
+    _set_rows(model, torch.cat([old, fresh]), rows, model.get_input_embeddings().padding_idx)
 
 
 def _keep_rows(model: PreTrainedModel, rows: Ints, tokenizer: PreTrainedTokenizerFast) -> None:
-    table = model.get_input_embeddings()
+    table, kept = model.get_input_embeddings(), torch.from_numpy(rows)
     padding = None if table.padding_idx is None else tokenizer.pad_token_id
-    _set_rows(model, table.weight.detach()[torch.from_numpy(rows)], padding)
+    _set_rows(model, table.weight.detach()[kept], kept, padding)
     model.config.pad_token_id = tokenizer.pad_token_id
     for name in ("bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id"):
         if getattr(model.config, name, None) is not None:
             setattr(model.config, name, getattr(tokenizer, name, None))
 
 
-def _set_rows(model: PreTrainedModel, weight: torch.Tensor, padding: int | None) -> None:
-    if model.get_output_embeddings() is not None:
-        raise UsageError(f"{type(model).__name__} has tied output embeddings: leave model.vocabulary out")
-    rows, width = weight.shape
-    model.set_input_embeddings(nn.Embedding(rows, width, padding_idx=padding, _weight=weight.clone()))
-    model.config.vocab_size = rows
+def _set_rows(model: PreTrainedModel, weight: torch.Tensor, rows: torch.Tensor, padding: int | None) -> None:
+    """The input table is `weight`; an output layer over the vocabulary follows: its row i is its old row rows[i] (-1: a mean
+    one), and it stays tied to the table where it was."""
+    size, width = weight.shape
+    before, output = model.get_input_embeddings(), model.get_output_embeddings()
+    table = nn.Embedding(size, width, padding_idx=padding, _weight=weight.clone())
+    model.set_input_embeddings(table)
+    model.config.vocab_size = size
+    if output is None:
+        return
+    layer = nn.Linear(output.in_features, size, bias=output.bias is not None)
+    tied = output.weight.data_ptr() == before.weight.data_ptr()
+    layer.weight = table.weight if tied else nn.Parameter(_followed(output.weight.detach(), rows))
+    if output.bias is not None:
+        layer.bias = nn.Parameter(_followed(output.bias.detach(), rows))
+    model.set_output_embeddings(layer)
+    model.tie_weights()
+
+
+def _followed(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """The old values at `rows`, their mean where that is -1."""
+    found = values[rows.clamp(min=0)].clone()
+    found[rows < 0] = values.mean(0)
+    return found

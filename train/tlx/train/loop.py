@@ -133,16 +133,18 @@ def predict_rows(
     for index in sorted_batches(rows.student.lengths, budget):
         inputs = {name: value.to(model.device) for name, value in rows.student.padded(index).items()}
         with autocast():
-            values = task.outputs(model, inputs)[0].float().cpu().numpy()
+            raw = task.outputs(model, inputs)[0].float()
+        values = task.kept(raw, None if rows.gold is None else rows.gold.of(index)).cpu().numpy()
         found.append((index, values))
         if report is not None:
             report(len(index))
     if not found:
         raise TrainingError("there are no rows to predict: the data is empty")
-    # Each row has as many lines as its batch says: one, or one a token.
-    per_row = len(found[0][1]) == len(found[0][0])
-    lengths = np.ones(len(rows), dtype=np.int64) if per_row else rows.student.lengths
-    starts = unit_starts(lengths, len(rows))
+    # Each row has as many lines as its gold, or as its batch says: one, or one a token.
+    starts = None if rows.gold is None else rows.gold.starts
+    if starts is None:
+        per_row = len(found[0][1]) == len(found[0][0])
+        starts = unit_starts(None if per_row else rows.student.lengths, len(rows))
     outputs = np.empty((int(starts[-1]), found[0][1].shape[1]), dtype=np.float32)
     for index, values in found:
         outputs[unit_index(starts, index)] = values

@@ -132,6 +132,7 @@ def _run(
     inputs = _transfer_inputs(recipe, task, data, teachers, console)
     every_text = [*data.train.texts, *Examples(source="", inputs=inputs).texts]
     student = build(recipe.model, task, teachers, every_text, recipe.train.dropout)
+    task.adopt_tokenizer(student.tokenizer)
     with accelerator.main_process_first():
         recipe, prepared = _rows(recipe, task, teachers, student, data, inputs, folder, device, console)
     rows, validation = prepared.train, prepared.validation
@@ -291,14 +292,20 @@ def _rows(
     recipe = recipe.updated("model", max_tokens=max_tokens)
     every_input = [*data.train.inputs, *inputs]
     width, depth = (getattr(model.config, name, n) for name, n in (("hidden_size", 384), ("num_hidden_layers", 6)))
-    recipe = resolve_training(recipe, len(every_input), width, depth, device)
     parts = (every_input, list(data.validation.inputs))
     encoded = [encode(half, tokens, part) for part in parts]
+    encoded[0] = task.arranged(encoded[0], max_tokens)
+    recipe = resolve_training(recipe, len(encoded[0].rows), width, depth, device)
     pad, types = tokens.pad_id or 0, takes_types(model)
     rows = [token_rows(part, pad, types=types) for part in encoded]
     aligned = _wants_states(recipe, task, teachers, student)
     same = aligned and teachers[0].tokenizer is student.tokenizer
     theirs: TokenRows | None = None
+    if task.beside and teachers and (not same or len(teachers) > 1 or inputs):
+        raise UsageError(
+            f"{task.name} masks other tokens at every step, and its teacher answers beside the student: give one --teacher "
+            "(no --base, --vocabulary or --unlabelled), keep distil.hidden over 0, and cut it by --layers"
+        )
     if same:
         theirs = rows[0]
     elif aligned:
@@ -310,7 +317,7 @@ def _rows(
     answers: list[Ragged | None] = [None, None]
     if teachers:
         # One teacher that runs beside the student anyway answers there.
-        asked = ([] if aligned and len(teachers) == 1 else parts[0], parts[1])
+        asked = ([] if aligned and len(teachers) == 1 else parts[0], [] if task.beside else parts[1])
         with console.stage("teacher", len(teachers) * sum(map(len, asked))) as advance:
             for index, part in enumerate(asked):
                 if not part:
@@ -334,7 +341,7 @@ def _rows(
         rest = task.unlabelled_gold(encode(half, tokens, inputs))
         gold = None if rest is None else gold.followed_by(rest)
     train_rows = Rows(student=rows[0], gold=gold, teacher_outputs=answers[0], teacher=theirs, group=task.group)
-    held = Rows(student=rows[1], teacher_outputs=answers[1])
+    held = Rows(student=rows[1], gold=task.held_gold(encoded[1]), teacher_outputs=answers[1])
     return recipe, Prepared(train=train_rows, validation=held, validation_encoded=encoded[1])
 
 

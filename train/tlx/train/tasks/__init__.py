@@ -15,6 +15,7 @@ __all__ = ["TRAIN_TASKS", "train_task"]
 
 TRAIN_TASKS = {
     "feature-extraction": "tlx.train.tasks.embedding",
+    "fill-mask": "tlx.train.tasks.filling",
     "text-classification": "tlx.train.tasks.classification",
 }
 

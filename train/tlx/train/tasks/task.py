@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tlx.runtime.errors import DataError
 from tlx.runtime.examples import Examples
@@ -35,6 +35,8 @@ class TrainTask(ABC):
     """Whether augmented texts, labelled by a teacher, help its students."""
     small_students: ClassVar[bool] = False
     """Whether the small architectures (students/) have a head for it."""
+    beside: ClassVar[bool] = False
+    """Whether a teacher must run beside its student, because every step sees other inputs (`corrupted`)."""
     runtime: Task
     group: int = 1
     """Rows that belong together and share every batch (a text and its positive)."""
@@ -77,6 +79,13 @@ class TrainTask(ABC):
         """The runtime half and the settings have these labels from now on. Tasks with labels define it."""
         raise NotImplementedError(f"{self.name} has no labels")
 
+    def adopt_tokenizer(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        """Takes what the task needs of the student's tokenizer, before anything is encoded."""
+
+    def arranged(self, encoded: Encoded, max_tokens: int) -> Encoded:
+        """The training rows as the model shall see them (texts joined to full rows, for language models)."""
+        return encoded
+
     @property
     def per_token(self) -> bool:
         """Whether a row has one line of outputs a token."""
@@ -106,6 +115,14 @@ class TrainTask(ABC):
     def unlabelled_gold(self, encoded: Encoded) -> Ragged | None:
         """The ignored value for rows without gold, to stand behind those of `gold`."""
         return None
+
+    def held_gold(self, encoded: Encoded) -> Ragged | None:
+        """What `kept` needs to know of the validation rows."""
+        return None
+
+    def kept(self, outputs: torch.Tensor, gold: torch.Tensor | None) -> torch.Tensor:
+        """What is kept of the outputs of validation rows, as the runtime half's values; `gold` is theirs in `held_gold`."""
+        return outputs
 
     @abstractmethod
     def outputs(

@@ -1,0 +1,246 @@
+"""Every understanding task on real data: torch, fp32, int8 and a student of `tlx`, beside the peer's own training script.
+
+For each data set: `tlx train` from the base with defaults, `tlx export --quantize`, `tlx train --teacher` for a student,
+its export; and the same base, rows and epochs through the transformers example script, or sentence-transformers
+(example_scripts.py). All models answer the same test file, and one piece of code measures them. What has been
+measured is kept in --work, so that a run that was stopped goes on; `--page FILE` writes the table as Markdown.
+
+    python benchmarks/understanding.py --data-dir ../shared/data --base models/tlx-mini-en --work /tmp/understanding \\
+        --rows 3000 --page docs/understanding.md --out benchmarks/results/understanding.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from measuring import add_output, machine, report, say, table
+
+LINES = (".conll", ".txt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One data set for one task. `metric` is the figure of the table; files are named `<split><suffix>`."""
+
+    name: str
+    folder: str
+    task: str
+    suffix: str
+    metric: str
+    epochs: float
+    chinese: bool = False
+    columns: tuple[str, ...] = ()
+    student: tuple[str, ...] = ("--layers", "2")
+    settings: tuple[str, ...] = ()
+    peer: str | None = None
+
+
+CONVOLUTION = ("--student", "convolution")
+CASES = (
+    Case(name="clinc150", folder="clinc150", task="text-classification", suffix=".csv", metric="accuracy", epochs=6, student=CONVOLUTION),
+    Case(name="goemotions", folder="goemotions", task="text-classification", suffix=".jsonl", metric="micro_f1", epochs=4, student=CONVOLUTION),
+    Case(name="sick, entailment", folder="sick", task="text-classification", suffix=".csv", metric="accuracy", epochs=5, columns=("--label", "entailment")),
+    Case(name="sick, relatedness", folder="sick", task="regression", suffix=".csv", metric="spearman", epochs=5),
+    Case(name="sick, embeddings", folder="sick", task="feature-extraction", suffix=".csv", metric="spearman", epochs=4),
+    Case(name="snips, intent and slots", folder="snips", task="intent-slots", suffix=".csv", metric="slot_f1", epochs=4),
+    Case(name="wnut17", folder="wnut17", task="token-classification", suffix=".conll", metric="f1", epochs=5),
+    Case(name="ud_english_ewt", folder="ud_english_ewt", task="token-classification", suffix=".conll", metric="accuracy", epochs=4),
+    Case(name="squadshifts_wiki", folder="squadshifts_wiki", task="question-answering", suffix=".json", metric="f1", epochs=3),
+    Case(name="gutenberg_en", folder="gutenberg_en", task="fill-mask", suffix=".txt", metric="token_accuracy", epochs=3, student=()),
+    Case(name="csl_category", folder="csl_category", task="text-classification", suffix=".csv", metric="accuracy", epochs=6, chinese=True, student=CONVOLUTION),
+    Case(name="crosswoz_intent", folder="crosswoz_intent", task="text-classification", suffix=".csv", metric="accuracy", epochs=8, chinese=True, student=CONVOLUTION),
+    Case(name="weibo_ner", folder="weibo_ner", task="token-classification", suffix=".conll", metric="f1", epochs=8, chinese=True),
+    Case(name="ud_chinese_pos", folder="ud_chinese_pos", task="token-classification", suffix=".conll", metric="accuracy", epochs=8, chinese=True),
+    Case(name="cmrc2018", folder="cmrc2018", task="question-answering", suffix=".json", metric="f1", epochs=3, chinese=True),
+    Case(name="zh_webdocs", folder="zh_webdocs", task="fill-mask", suffix=".txt", metric="token_accuracy", epochs=3, chinese=True, student=()),
+)  # fmt: skip
+STAGES = ("torch", "fp32", "int8", "student int8", "peer")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, required=True, help="the folder of the data sets")
+    parser.add_argument("--base", required=True, help="pretrained model folder that every model starts from")
+    parser.add_argument("--work", type=Path, required=True, help="where models and figures are kept")
+    parser.add_argument(
+        "--rows", type=int, default=3000, help="at most so many training examples, spread over the file"
+    )
+    parser.add_argument("--test-rows", type=int, default=2000, help="at most so many test examples")
+    parser.add_argument("--only", action="append", help="names of cases (repeatable)")
+    parser.add_argument("--skip-peer", action="store_true")
+    parser.add_argument("--random", action="store_true", help="for Chinese, also start from random weights")
+    parser.add_argument("--page", type=Path, help="write the table as a Markdown page")
+    add_output(parser)
+    return parser.parse_args()
+
+
+def sampled(source: Path, target: Path, rows: int) -> int:
+    """At most `rows` examples of the file, evenly spread over it, in its own format. Their number."""
+    text = source.read_text(encoding="utf-8")
+    if source.suffix == ".json":
+        return _sampled_squad(text, target, rows)
+    if source.suffix == ".conll":
+        units, glue, head = [part for part in text.strip().split("\n\n") if part.strip()], "\n\n", ""
+    else:
+        lines = [line for line in text.split("\n") if line.strip()]
+        head = lines.pop(0) + "\n" if source.suffix == ".csv" else ""
+        units, glue = lines, "\n"
+    step = max(len(units) / rows, 1.0)
+    chosen = [units[int(i * step)] for i in range(min(rows, len(units)))]
+    target.write_text(head + glue.join(chosen) + "\n", encoding="utf-8")
+    return len(chosen)
+
+
+def _sampled_squad(text: str, target: Path, rows: int) -> int:
+    articles = json.loads(text)["data"]
+    paragraphs = [paragraph for article in articles for paragraph in article["paragraphs"]]
+    step = max(sum(len(p["qas"]) for p in paragraphs) / rows, 1.0)
+    chosen = [paragraphs[int(i * step)] for i in range(int(len(paragraphs) / step))]
+    target.write_text(json.dumps({"data": [{"title": "", "paragraphs": chosen}]}), encoding="utf-8")
+    return sum(len(paragraph["qas"]) for paragraph in chosen)
+
+
+def tlx(*words: str | Path) -> dict[str, Any]:
+    """One tlx command with --json, in a process of its own."""
+    command = [sys.executable, "-m", "tlx.runtime.program", *map(str, words), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"tlx {' '.join(map(str, words))}: {done.stderr.strip().splitlines()[-1:]}")
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def measure(case: Case, options: argparse.Namespace, *, random: bool = False) -> dict[str, Any]:
+    """All stages of a case; what is in the work folder is not done again."""
+    place = options.work / (case.name.replace(", ", "-").replace(" ", "-") + ("-random" if random else ""))
+    place.mkdir(parents=True, exist_ok=True)
+    kept = place / "figures.json"
+    figures: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+
+    def note(**values: Any) -> None:
+        figures.update(values)
+        kept.write_text(json.dumps(figures, indent=1))
+
+    files = {}
+    for split, rows in (("train", options.rows), ("validation", 1000), ("test", options.test_rows)):
+        files[split] = place / f"{split}{case.suffix}"
+        count = sampled(options.data_dir / case.folder / f"{split}{case.suffix}", files[split], rows)
+        beside = options.data_dir / case.folder / f"{split}.conll"
+        if case.suffix == ".csv" and beside.exists():
+            sampled(beside, place / f"{split}.conll", rows)
+        note(**{f"{split}_rows": count})
+    columns, task = case.columns, ("--task", case.task)
+    model, student = place / "model", place / "student"
+    changes = [part for setting in case.settings for part in ("--set", setting)]
+    if random:
+        changes += ["--set", "model.random_weights=true"]
+    common = (files["train"], "--validation", files["validation"], *task, *columns, *changes)
+
+    def judged(folder: Path, variant: str) -> float:
+        return float(tlx("eval", folder, files["test"], "--variant", variant, *columns)["metrics"][case.metric])
+
+    if "torch" not in figures:
+        begun = time.monotonic()
+        tlx("train", *common, "--base", options.base, "--epochs", str(case.epochs), "--out", model, "--overwrite")
+        note(seconds=round(time.monotonic() - begun), torch=judged(model, "torch"))
+    if "int8" not in figures and not random:
+        tlx("export", model, "--quantize", "--data", files["validation"], *columns)
+        note(fp32=judged(model, "fp32"), int8=judged(model, "int8"))
+    if "student int8" not in figures and case.student and not random:
+        tlx("train", *common, "--teacher", model, *case.student, "--out", student, "--overwrite")
+        tlx("export", student, "--quantize", "--data", files["validation"], *columns)
+        note(**{"student int8": judged(student, "int8"), "student mb": _size_mb(student), "mb": _size_mb(model)})
+    if "peer" not in figures and not options.skip_peer and not random:
+        begun = time.monotonic()
+        found = peer(case, files, place / "peer", options.base, dict(zip(columns[::2], columns[1::2], strict=True)))
+        note(peer=found, peer_seconds=round(time.monotonic() - begun))
+    say(f"{case.name}: {json.dumps(figures)}")
+    return figures
+
+
+def _size_mb(folder: Path) -> float:
+    """The int8 file and tokenizer.json."""
+    files = (folder / "onnx" / "model_quantized.onnx", folder / "tokenizer.json")
+    return round(sum(path.stat().st_size for path in files) / 1e6, 2)
+
+
+def peer(case: Case, files: dict[str, Path], out: Path, base: str, flags: dict[str, str]) -> float | None:
+    """The case's metric of the model that the peer's script trains, judged by tlx's code on the same test file."""
+    from example_scripts import PEERS
+
+    from tlx.export.pretrained import load_model, open_source
+    from tlx.export.torch_engine import TorchEngine
+    from tlx.runtime.tasks import task_named
+
+    name = "token-classification" if case.task == "intent-slots" else case.task
+    task = task_named(name)
+    columns = {flag.lstrip("-").replace("-", "_"): column for flag, column in flags.items()}
+    paths = {k: v.with_suffix(".conll") if case.task == "intent-slots" else v for k, v in files.items()}
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    max_tokens = int(json.loads((out.parent / "model" / "tlx.json").read_text())["max_tokens"])
+    if name == "fill-mask":
+        lines = [line for line in paths["train"].read_text(encoding="utf-8").split("\n") if line.strip()]
+        PEERS[name](base, lines, out, case.epochs, max_tokens)
+    else:
+        PEERS[name](base, task.read(paths["train"], columns), out, case.epochs, max_tokens)
+    test = task.read(paths["test"], columns)
+    folder = open_source(out)
+    settings = {**folder.manifest.settings, **test.settings}
+    folder = replace(folder, manifest=replace(folder.manifest, task=name, settings=settings, max_tokens=max_tokens))
+    engine = TorchEngine(folder, load_model(folder), "cpu")
+    metric = "f1" if case.task == "intent-slots" else case.metric
+    return float(engine.task.metrics(engine.run(test.inputs), test)[metric])
+
+
+def page(results: dict[str, dict[str, Any]], options: argparse.Namespace) -> str:
+    """The table as Markdown."""
+    head = ["data", "task", "metric", "train rows", *STAGES, "int8 MB", "student MB", "random weights"]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for case in CASES:
+        found = results.get(case.name)
+        if found is None:
+            continue
+        values = [f"{found[stage]:.4f}" if found.get(stage) is not None else "" for stage in STAGES]
+        sizes = [str(found.get("mb", "")), str(found.get("student mb", ""))]
+        random = f"{found['random']:.4f}" if "random" in found else ""
+        lines.append(
+            f"| {case.name} | {case.task} | {case.metric} | {found['train_rows']} | {' | '.join(values + sizes)} | {random} |"
+        )
+    intro = (
+        "# Every understanding task on real data\n\n"
+        f"From {Path(options.base).name}, at most {options.rows} training and {options.test_rows} test examples of each set, tlx's "
+        "defaults with the epochs of the table in `benchmarks/understanding.py`. `peer` is the same base, rows and epochs\n"
+        "in the transformers example script for the task (sentence-transformers for embeddings), float32, judged by the same\n"
+        "code. `random weights` is the same recipe without pretraining. One seed. Made by:\n\n"
+        f"    python benchmarks/understanding.py --data-dir ../shared/data --base {options.base} --work work --rows {options.rows}\n\n"
+    )
+    return intro + "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    options, here = arguments(), machine()
+    results = {}
+    for case in CASES:
+        if options.only and case.name not in options.only:
+            continue
+        results[case.name] = measure(case, options)
+        if options.random and case.chinese:
+            results[case.name]["random"] = measure(case, options, random=True)["torch"]
+        if options.page:
+            options.page.write_text(page(results, options), encoding="utf-8")
+    header = ("", *STAGES)
+    table(header, [(name, *(found.get(stage, "") for stage in STAGES)) for name, found in results.items()])
+    report(options, {"cases": results}, here)
+
+
+if __name__ == "__main__":
+    main()

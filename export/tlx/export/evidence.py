@@ -99,7 +99,7 @@ def read_evaluation(folder: Folder, config: ExportConfig) -> Examples | None:
     named = {key: name for key, name in columns.items() if name is not None}
     examples = task.examples_of(config.data, named, split="train")
     known_labels = task.labels
-    unknown = sorted(set(examples.labels) - set(known_labels)) if known_labels else []
+    unknown = sorted(set(examples.labels) - set(known_labels)) if known_labels and not task.open_labels else []
     if unknown:
         known = ", ".join(known_labels[:5])
         raise DataError(

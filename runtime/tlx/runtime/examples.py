@@ -28,6 +28,7 @@ __all__ = [
     "pick_pair",
     "read_inputs",
     "read_table",
+    "read_text",
 ]
 
 TEXT_NAMES = (
@@ -227,6 +228,13 @@ def is_missing(value: Any) -> bool:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return True
     return isinstance(value, str) and not value.strip()
+
+
+def read_text(source: str | Path) -> tuple[str, str]:
+    """A UTF-8 file's text, and the sha256 of its bytes. Raises DataError naming file and line."""
+    path = Path(source)
+    content = _bytes(path)
+    return _text(path, content), hashlib.sha256(content).hexdigest()
 
 
 def _bytes(path: Path) -> bytes:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlx.runtime.errors import FolderError, UsageError
 from tlx.runtime.tasks.task import Encoded, Input
+
+if TYPE_CHECKING:
+    from tlx.runtime.spelling import Spelling
 
 __all__ = ["TokenIds", "Tokens", "open_tokens", "tokens_over"]
 
@@ -33,6 +37,13 @@ class Tokens:
     max_tokens: int
     pad_id: int | None
     stride: int = 0
+
+    @cached_property
+    def spelling(self) -> Spelling:
+        """How the tokenizer writes words."""
+        from tlx.runtime.spelling import spelling_of
+
+        return spelling_of(self.tokenizer)
 
     def encode(self, text: str) -> tuple[list[int], bool]:
         """The ids of one text, and whether it was truncated. Raises UsageError when it is not Unicode."""
@@ -118,9 +129,8 @@ def tokens_over(
             f"the manifest's max_tokens is {max_tokens}: wanted more than the special tokens of {source}"
             + (f" and a stride of {stride}" if stride else "")
         )
-    tokenizer.enable_truncation(
-        max_tokens, stride=stride, strategy=truncation, direction=before["direction"] if before else "right"
-    )
+    direction = before["direction"] if before and not stride else "right"  # windows go from left to right
+    tokenizer.enable_truncation(max_tokens, stride=stride, strategy=truncation, direction=direction)
     if any(tokenizer.encode("a").type_ids):
         raise FolderError(f"{source} gives token_type_ids other than 0 for one text: this tlx cannot run such a model")
     return Tokens(tokenizer=tokenizer, max_tokens=max_tokens, pad_id=pad_id, stride=stride)

@@ -93,11 +93,11 @@ def ask_teachers(
             partial = path.with_suffix(".part.npy")
             np.save(partial, values)
             partial.replace(path)
+        if task.labels:
+            values = values[:, [teacher.labels.index(label) for label in task.labels]]
         if not same and task.runtime.units(own) is not None:
             encoded = encoded or encode(task.runtime, tokens, inputs)
             values = task.aligned(Outputs(inputs, encoded, values), own)
-        if task.labels:
-            values = values[:, [teacher.labels.index(label) for label in task.labels]]
         total = values if total is None else total + values
     if total is None:
         raise UsageError("no teacher was given: pass --teacher")

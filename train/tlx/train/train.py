@@ -242,12 +242,9 @@ def _transfer_inputs(
             table = teachers[0].model.get_input_embeddings().weight.detach().float().cpu().numpy()
             texts = data.train.texts
             neighbours = embedding_neighbours(teachers[0].tokenizer, table, texts)
-            gold = (
-                data.train.gold
-                if task.labels and all(isinstance(g, (str, tuple)) for g in data.train.gold or ())
-                else None
-            )
-            inputs += augment(texts, count=count, seed=recipe.augment.seed, gold=gold, neighbours=neighbours)
+            kinds = [task.alike(gold) for gold in data.train.gold or ()] if task.labels else []
+            known = kinds if kinds and None not in kinds else None
+            inputs += augment(texts, count=count, seed=recipe.augment.seed, gold=known, neighbours=neighbours)
             advance(1, f"{len(inputs)} texts")
     return inputs
 

@@ -15,6 +15,7 @@ TASKS: dict[str, str] = {
     "feature-extraction": "tlx.runtime.tasks.embedding",
     "fill-mask": "tlx.runtime.tasks.filling",
     "regression": "tlx.runtime.tasks.regression",
+    "token-classification": "tlx.runtime.tasks.tagging",
     "text-classification": "tlx.runtime.tasks.classification",
 }
 """In the order in which they are asked whether a file is theirs; text-classification takes the rest."""

@@ -78,6 +78,8 @@ class Task(ABC):
     """What a record of `tlx predict` calls a list of answers."""
     inputs_at_once: ClassVar[int | None] = None
     """The most inputs whose values are in memory together, where a task's values are wide."""
+    open_labels: ClassVar[bool] = False
+    """Whether data to measure on may hold labels that the model does not know: each counts as an error."""
     labels: tuple[str, ...] = ()
 
     @classmethod

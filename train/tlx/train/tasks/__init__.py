@@ -17,6 +17,7 @@ TRAIN_TASKS = {
     "feature-extraction": "tlx.train.tasks.embedding",
     "fill-mask": "tlx.train.tasks.filling",
     "text-classification": "tlx.train.tasks.classification",
+    "token-classification": "tlx.train.tasks.tagging",
 }
 
 

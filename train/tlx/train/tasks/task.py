@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -107,6 +107,10 @@ class TrainTask(ABC):
     def strata(self, gold: Any) -> Sequence[str]:
         """The labels by which a validation split keeps each one's share; () where gold has none."""
         return ()
+
+    def alike(self, gold: Any) -> Hashable | None:
+        """What two examples have in common when texts made of both may be like either; None where that cannot be told."""
+        return gold if isinstance(gold, (str, tuple)) else None
 
     @abstractmethod
     def gold(self, examples: Examples, encoded: Encoded) -> Ragged | None:

@@ -1,0 +1,274 @@
+"""Tagged data → texts with tagged words: CoNLL columns, lists of tokens and tags, texts with character spans.
+
+Every form ends as the same: a text, and its words in order as (start, end, tag) characters of it. Tags with prefixes are
+BIO whatever the file had (IOB1, BIOES and BILOU are rewritten): transformers' pipelines know no other.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from tlx.runtime.errors import DataError
+from tlx.runtime.examples import TEXT_NAMES, Table, column_texts, pick_column, read_table, read_text
+from tlx.runtime.spelling import CJK
+
+__all__ = [
+    "CONLL",
+    "Tagged",
+    "Words",
+    "find_words",
+    "holds_tags",
+    "join_words",
+    "ordered_tags",
+    "read_conll",
+    "read_tagged",
+]
+
+Words = tuple[tuple[int, int, str], ...]
+
+CONLL = (".conll", ".bio", ".iob", ".iob2")
+TOKEN_NAMES = ("tokens", "words")
+TAG_NAMES = ("tags", "ner_tags", "pos_tags", "slot_tags", "slots", "labels")
+SPAN_NAMES = ("entities", "spans", "labels", "label")
+_CJK = re.compile(f"[{CJK}]")
+_WORD = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
+_PREFIXED = re.compile(r"[A-Za-z]-")
+_TAG = re.compile(r"O|[BIESLU]-.+", re.DOTALL)
+_BEGINS, _GOES_ON = "BSU", "IEL"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tagged:
+    """Texts and their words, parallel; `where` says for each, for messages, where it stands in the file.
+
+    `table` are the other columns, for files that have some.
+    """
+
+    source: str
+    texts: list[str]
+    words: list[Words]
+    where: Sequence[str]
+    sha256: str = ""
+    table: Table | None = None
+
+
+def read_tagged(source: str | Path, columns: Mapping[str, str], *, split: str = "train") -> Tagged:
+    """The tagged texts of a CoNLL file, or of a table with tokens and tags or with texts and spans.
+
+    `columns` may name "text" (the tokens or texts) and "label" (the tags or spans). Raises DataError with file and line.
+    """
+    if Path(source).suffix.lower() in CONLL:
+        return read_conll(source)
+    table = read_table(source, split=split)
+    tokens = next((name for name in (columns.get("text"), *TOKEN_NAMES) if _is_column_of(table, name, list)), None)
+    where = [table.where(row) for row in range(len(table))]
+    if tokens is not None:
+        tags = pick_column(table, "label", TAG_NAMES, columns.get("label"))
+        pairs = [_same_length(table, row, tokens, tags) for row in range(len(table))]
+        return _tagged(
+            table.source,
+            pairs,
+            where,
+            [[at] * len(words) for at, (words, _) in zip(where, pairs, strict=True)],
+            table.sha256,
+            table,
+        )
+    text = pick_column(table, "text", TEXT_NAMES, columns.get("text"))
+    spans = pick_column(table, "label", SPAN_NAMES, columns.get("label"))
+    texts = column_texts(table, text)
+    words = [_words_of_spans(item, _spans(table, row, spans, item), where[row]) for row, item in enumerate(texts)]
+    return Tagged(source=table.source, texts=texts, words=words, where=where, sha256=table.sha256, table=table)
+
+
+def holds_tags(columns: Mapping[str, Any]) -> bool:
+    """Whether a first row, by column, is one of tokens with tags or of a text with spans."""
+    row = {name.lower(): value for name, value in columns.items()}
+    if any(isinstance(row.get(name), list) for name in TOKEN_NAMES):
+        return any(isinstance(row.get(name), list) for name in TAG_NAMES)
+    if not any(isinstance(row.get(name), str) for name in TEXT_NAMES):
+        return False
+    if any(isinstance(row.get(name), list) for name in ("entities", "spans")):
+        return True
+    labels = row.get("labels", row.get("label"))
+    return isinstance(labels, list) and bool(labels) and isinstance(labels[0], (list, dict))
+
+
+def read_conll(source: str | Path) -> Tagged:
+    """Sentences apart by blank lines, a word a line: the token first, its tag last, between tabs or else spaces.
+
+    Lines that begin with -DOCSTART- are skipped.
+    """
+    text, sha256 = read_text(source)
+    pairs: list[tuple[list[str], list[str]]] = []
+    lines: list[list[int]] = []
+    open_ = False
+    for number, line in enumerate(text.split("\n"), start=1):
+        line = line.rstrip("\r")
+        if not line.strip() or line.startswith("-DOCSTART-"):
+            open_ = False
+            continue
+        fields = line.split("\t") if "\t" in line else line.split()
+        token, tag = fields[0].strip(), fields[-1].strip()
+        if len(fields) < 2 or not tag:
+            raise DataError(f"{source} line {number} has no tag behind {line.strip()!r}: wanted a token and its tag")
+        if not token:
+            raise DataError(f"{source} line {number} has a tag but no token: wanted both, or an empty line")
+        if not open_:
+            pairs.append(([], []))
+            lines.append([])
+            open_ = True
+        pairs[-1][0].append(token)
+        pairs[-1][1].append(tag)
+        lines[-1].append(number)
+    if not pairs:
+        raise DataError(f"{source} holds no sentence: wanted a token and its tag on each line")
+    where = [f"{source} line {numbers[0]}" for numbers in lines]
+    return _tagged(str(source), pairs, where, [[f"{source} line {n}" for n in numbers] for numbers in lines], sha256)
+
+
+def join_words(words: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+    """(the words as one text, each one's characters in it): a space between two, but none where both sides are CJK."""
+    parts, spans, position = [], [], 0
+    for before, word in pairwise(("", *words)):
+        if before and not (_CJK.match(before[-1]) and _CJK.match(word[0])):
+            parts.append(" ")
+            position += 1
+        parts.append(word)
+        spans.append((position, position + len(word)))
+        position += len(word)
+    return "".join(parts), spans
+
+
+def find_words(text: str, words: Sequence[str]) -> list[tuple[int, int]] | int:
+    """Each word's characters in the text, which holds nothing else but white space; else the number of the first misfit."""
+    spans, position = [], 0
+    for number, word in enumerate(words):
+        start = text.find(word, position)
+        if start < 0 or text[position:start].strip():
+            return number
+        position = start + len(word)
+        spans.append((start, position))
+    return len(words) if text[position:].strip() else spans
+
+
+def ordered_tags(words: Sequence[Words]) -> tuple[str, ...]:
+    """The distinct tags, O first, then in alphabetic order."""
+    return tuple(sorted({tag for item in words for _, _, tag in item}, key=lambda tag: (tag != "O", tag)))
+
+
+def _tagged(
+    source: str,
+    pairs: Sequence[tuple[Sequence[str], Sequence[str]]],
+    where: Sequence[str],
+    word_where: Sequence[Sequence[str]],
+    sha256: str,
+    table: Table | None = None,
+) -> Tagged:
+    tags = _as_bio([tags for _, tags in pairs], word_where, source)
+    texts, words = [], []
+    for (tokens, _), row in zip(pairs, tags, strict=True):
+        text, spans = join_words(tokens)
+        texts.append(text)
+        words.append(tuple((start, end, tag) for (start, end), tag in zip(spans, row, strict=True)))
+    return Tagged(source=source, texts=texts, words=words, where=where, sha256=sha256, table=table)
+
+
+def _as_bio(rows: Sequence[Sequence[str]], where: Sequence[Sequence[str]], source: str) -> list[list[str]]:
+    """The tags in BIO; as they are where none has a prefix (parts of speech). What only looks like a tag is refused."""
+    if not any(_PREFIXED.match(tag) for row in rows for tag in row):
+        return [list(row) for row in rows]
+    repaired: list[str] = []
+    found = []
+    for row, places in zip(rows, where, strict=True):
+        tags, before, closed = [], "", True
+        for tag, place in zip(row, places, strict=True):
+            if not _TAG.fullmatch(tag):
+                raise DataError(
+                    f"{place}: the tag {tag!r} is neither O nor begins with B-, I-, E-, S-, L- or U-: correct it"
+                )
+            prefix, _, kind = tag.partition("-")
+            goes_on = prefix in _GOES_ON and kind == before and not closed
+            if prefix in _GOES_ON and not goes_on:
+                repaired.append(place)
+            tags.append("O" if tag == "O" else f"{'I' if goes_on else 'B'}-{kind}")
+            before, closed = kind, prefix in "OESLU"
+        found.append(tags)
+    if repaired:
+        warnings.warn(
+            f"{source}: {len(repaired)} tags go on with a span that did not begin (the first: {repaired[0]}): "
+            "each was read as B-",
+            UserWarning,
+            stacklevel=2,
+        )
+    return found
+
+
+def _is_column_of(table: Table, name: str | None, kind: type) -> bool:
+    values = table.columns.get(name or "")
+    return values is not None and len(values) > 0 and isinstance(values[0], kind)
+
+
+def _same_length(table: Table, row: int, tokens: str, tags: str) -> tuple[list[str], list[str]]:
+    words, marks = table.columns[tokens][row], table.columns[tags][row]
+    for name, value in ((tokens, words), (tags, marks)):
+        if not isinstance(value, list) or not value:
+            raise DataError(f"{table.where(row)}: column {name!r} holds {str(value)[:40]!r}: wanted a list of strings")
+    if len(words) != len(marks):
+        raise DataError(
+            f"{table.where(row)} has {len(words)} {tokens} but {len(marks)} {tags}: wanted one tag for each token"
+        )
+    if not all(isinstance(word, str) and word.strip() for word in words):
+        raise DataError(f"{table.where(row)}: column {tokens!r} holds something that is no word: wanted strings")
+    return [word.strip() for word in words], [str(mark).strip() for mark in marks]
+
+
+def _spans(table: Table, row: int, column: str, text: str) -> list[tuple[int, int, str]]:
+    """The spans of a row in order, checked: whole numbers, within the text, apart from one another, around something."""
+    values = table.columns[column][row]
+    place = table.where(row)
+    if not isinstance(values, list):
+        raise DataError(f"{place}: column {column!r} holds {str(values)[:40]!r}: wanted a list of spans")
+    found = []
+    for value in values:
+        items = [value.get("start"), value.get("end"), value.get("label")] if isinstance(value, dict) else value
+        if not isinstance(items, (list, tuple)) or len(items) != 3 or not all(type(n) is int for n in items[:2]):
+            raise DataError(f"{place}: {value!r} is no span: wanted {{start, end, label}} or [start, end, label]")
+        start, end, label = items
+        if not isinstance(label, str) or not label.strip():
+            raise DataError(f"{place}: the span {start} to {end} has no label: name one")
+        if not 0 <= start < end <= len(text):
+            raise DataError(f"{place}: the span {start} to {end} lies outside the text's {len(text)} characters")
+        if not text[start:end].strip():
+            raise DataError(f"{place}: the span {start} to {end} holds only white space: correct it")
+        found.append((start, end, label.strip()))
+    found.sort()
+    for (start, end, _), (after, last, _) in pairwise(found):
+        if after < end:
+            raise DataError(f"{place}: the spans {start} to {end} and {after} to {last} overlap: keep one of them")
+    return found
+
+
+def _words_of_spans(text: str, spans: Sequence[tuple[int, int, str]], place: str) -> Words:
+    """The words between white space and the borders of spans, each CJK character one, with BIO tags."""
+    words: list[tuple[int, int, str]] = []
+
+    def add(start: int, end: int, label: str | None) -> None:
+        for number, match in enumerate(_WORD.finditer(text, start, end)):
+            tag = "O" if label is None else f"{'I' if number else 'B'}-{label}"
+            words.append((match.start(), match.end(), tag))
+
+    position = 0
+    for start, end, label in spans:
+        add(position, start, None)
+        add(start, end, label)
+        position = end
+    add(position, len(text), None)
+    if not words:
+        raise DataError(f"{place}: the text holds no word: remove the row")
+    return tuple(words)

@@ -1,0 +1,184 @@
+"""Tokens' logits → entities, as transformers.pipeline("token-classification") aggregates them, in numpy.
+
+Two differences, where transformers is plainly wrong. What goes on with a word is told by the vocabulary's "##", not by
+the token's length, which differs from its text's wherever lower-casing or normalising changes that (é written as two
+characters). And the string of an entity is decoded once, from all its tokens: decoded word by word and then again, as
+transformers does for first, average and max, byte-level tokenizers lose every accent and SentencePiece every space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, TypedDict, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlx.runtime.spelling import Spelling
+from tlx.runtime.tasks.task import Floats, Input, Ints
+from tlx.runtime.tasks.token_windows import TextTokens
+
+__all__ = ["STRATEGIES", "Entity", "Strategy", "TagSet", "TokenEntity", "entities"]
+
+Strategy = Literal["none", "simple", "first", "average", "max"]
+STRATEGIES: tuple[str, ...] = get_args(Strategy)
+
+
+class Entity(TypedDict):
+    """Neighbouring tokens or words of one type; `start` and `end` are characters of the caller's string."""
+
+    entity_group: str
+    score: float
+    word: str
+    start: int
+    end: int
+
+
+class TokenEntity(TypedDict):
+    """One token, with strategy "none"; `index` is its place among the text's tokens, special ones counted."""
+
+    entity: str
+    score: float
+    index: int
+    word: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class TagSet:
+    """Tags as tables over their indices."""
+
+    tags: tuple[str, ...]
+
+    @cached_property
+    def prefixed(self) -> bool:
+        """Whether they tell where a span begins (B-PER, I-PER)."""
+        return any(tag.startswith(("B-", "I-")) for tag in self.tags)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The types, without prefixes."""
+        return list(dict.fromkeys(tag[2:] if tag.startswith(("B-", "I-")) else tag for tag in self.tags))
+
+    @cached_property
+    def types(self) -> Ints:
+        """Each tag's type as an index into `names`."""
+        bare = [tag[2:] if tag.startswith(("B-", "I-")) else tag for tag in self.tags]
+        return np.array([self.names.index(name) for name in bare], dtype=np.int64)
+
+    @cached_property
+    def begins(self) -> NDArray[np.bool_]:
+        return np.array([tag.startswith("B-") for tag in self.tags], dtype=np.bool_)
+
+    @cached_property
+    def goes_on(self) -> Ints:
+        """For each tag the one that goes on with its span: I-PER for B-PER where there is one, else itself."""
+        index = {tag: i for i, tag in enumerate(self.tags)}
+        onward = [index.get(f"I-{tag[2:]}", i) if tag.startswith("B-") else i for i, tag in enumerate(self.tags)]
+        return np.array(onward, dtype=np.int64)
+
+
+class Items(NamedTuple):
+    """What is grouped, tokens or words: each one's tag, its score, and its tokens from `begins[i]` to `begins[i + 1]`."""
+
+    best: Ints
+    scores: NDArray[np.floating[Any]]
+    begins: Ints
+
+
+def entities(
+    values: Floats,
+    tokens: TextTokens,
+    texts: Sequence[Input],
+    spelling: Spelling | None,
+    tag_set: TagSet,
+    strategy: Strategy,
+    ignore_labels: Sequence[str],
+) -> list[list[Any]]:
+    """Each text's entities (TokenEntity for strategy "none"). `values` is `(tokens, tags)`."""
+    found: list[list[Any]] = [[] for _ in texts]
+    if not len(values) or spelling is None:
+        return found
+    if strategy in ("none", "simple"):
+        best = values.argmax(axis=1)
+        items = Items(best, np.zeros(0), np.arange(len(best) + 1))
+    else:
+        items = _words(values, tokens, texts, spelling, strategy)
+    if strategy == "none":
+        kept = np.array([tag not in ignore_labels for tag in tag_set.tags])[items.best]
+        begins = np.flatnonzero(kept)
+        ends = begins + 1
+    else:
+        begins, ends = _groups(items, tokens.bounds, tag_set, ignore_labels)
+    if not len(begins):
+        return found
+    if strategy in ("none", "simple"):
+        items = items._replace(scores=_best_scores(values))
+    total = np.concatenate([[0.0], np.cumsum(items.scores, dtype=np.float64)])
+    scores = ((total[ends] - total[begins]) / (ends - begins)).tolist()
+    first, last = items.begins[begins], items.begins[ends]
+    owners = (np.searchsorted(tokens.bounds, first, side="right") - 1).tolist()
+    starts, stops = tokens.starts[first].tolist(), tokens.ends[last - 1].tolist()
+    names = tag_set.tags if strategy == "none" else [tag_set.names[i] for i in tag_set.types.tolist()]
+    tags = [names[i] for i in items.best[begins].tolist()]
+    numbers = tokens.numbers[first].tolist()
+    for i, (a, b) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
+        text = texts[owners[i]]
+        pieces = spelling.tokens(
+            tokens.ids[a:b].tolist(), str(text), tokens.starts[a:b].tolist(), tokens.ends[a:b].tolist()
+        )
+        place = {"start": starts[i], "end": stops[i]}
+        if strategy == "none":
+            answer = {"entity": tags[i], "score": scores[i], "index": numbers[i], "word": pieces[0], **place}
+        else:
+            answer = {"entity_group": tags[i], "score": scores[i], "word": spelling.join(pieces), **place}
+        found[owners[i]].append(answer)
+    return found
+
+
+def _groups(items: Items, bounds: Ints, tag_set: TagSet, ignore_labels: Sequence[str]) -> tuple[Ints, Ints]:
+    """The items from `begins[i]` to `ends[i]` of each group to show: a group ends with its type, its text, or at a B-."""
+    types = tag_set.types[items.best]
+    fresh = np.empty(len(types), dtype=np.bool_)
+    fresh[0] = True
+    fresh[1:] = (types[1:] != types[:-1]) | tag_set.begins[items.best[1:]]
+    borders = np.searchsorted(items.begins[:-1], bounds[1:-1])
+    fresh[borders[borders < len(fresh)]] = True
+    begins = np.flatnonzero(fresh)
+    ends = np.append(begins[1:], len(types))
+    shown = np.array([name not in ignore_labels for name in tag_set.names])[types[begins]]
+    return begins[shown], ends[shown]
+
+
+def _words(values: Floats, tokens: TextTokens, texts: Sequence[Input], spelling: Spelling, strategy: Strategy) -> Items:
+    """Words with the tag that the strategy chooses: of the first token, of the surest one, or of the mean scores."""
+    inside = np.zeros(len(values), dtype=np.bool_)
+    bounds = tokens.bounds.tolist()
+    if spelling.prefix is not None:
+        inside = spelling.inside(tokens.ids, "", tokens.starts, tokens.ends)
+    else:
+        for text, a, b in zip(texts, bounds, bounds[1:], strict=False):
+            inside[a:b] = spelling.inside(tokens.ids[a:b], str(text), tokens.starts[a:b], tokens.ends[a:b])
+    inside[tokens.bounds[:-1][tokens.bounds[:-1] < len(values)]] = False
+    begins = np.append(np.flatnonzero(~inside), len(values))
+    exponentials = np.exp(values - values.max(axis=1, keepdims=True))
+    scores = exponentials / exponentials.sum(axis=1, keepdims=True)
+    if strategy == "first":
+        chosen = scores[begins[:-1]]
+    elif strategy == "average":
+        chosen = np.add.reduceat(scores, begins[:-1], axis=0) / np.diff(begins)[:, None]
+    else:
+        top = scores.max(axis=1)
+        word = np.cumsum(~inside) - 1
+        order = np.lexsort((np.arange(len(top)), -top, word))
+        chosen = scores[order[begins[:-1]]]
+    return Items(chosen.argmax(axis=1), chosen.max(axis=1), begins)
+
+
+def _best_scores(values: Floats) -> Floats:
+    """The softmax of each line's greatest value."""
+    best: Floats = 1.0 / np.exp(values - values.max(axis=1, keepdims=True)).sum(axis=1)
+    return best

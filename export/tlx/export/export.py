@@ -70,6 +70,8 @@ def export(folder: str | Path, *, config: ExportConfig, say: Say = lambda step: 
         manifest = _start_manifest(source, stage)
         say("asking torch")
         evidence = gather_evidence(engine, examples, config.seed)
+        if examples is not None:
+            manifest = replace(manifest, settings={**engine.task.calibrated(evidence.reference), **manifest.settings})
         evidence.check_tokens(engine.task, _tokens(engine, stage, manifest.max_tokens))
         bench = Workbench(stage, manifest, evidence, engine, config.threads)
         try:

@@ -126,13 +126,14 @@ def _manifest_of_checkpoint(path: Path) -> Manifest:
             f"{path} is a {names[0] if names else 'model of no named architecture'}: tlx exports trained models for "
             f"{', '.join(TASKS)}; train one with `tlx train --base {path}`"
         )
-    return Manifest(
+    manifest = Manifest(
         task=task.name,
         labels=tuple(labels[index] for index in sorted(labels)) or ("LABEL_0", "LABEL_1"),
-        max_tokens=_token_limit(path, config),
+        max_tokens=min(_token_limit(path, config), task.limit_of(path) or MAX_TOKENS),
         settings=task.settings_of(config, path),
         lineage={"base": config.get("_name_or_path") or path.name},
     )
+    return replace(manifest, labels=task.from_manifest(manifest).labels)
 
 
 def _token_limit(path: Path, config: dict[str, Any]) -> int:

@@ -67,6 +67,7 @@ def verify(predictor: Predictor, evidence: Evidence, reference_metrics: Mapping[
     if not np.isfinite(found.values).all():
         raise ExportError(f"variant {predictor.variant} gives NaN or infinity: its precision is too low for this model")
     metrics = {} if evidence.examples is None else task.metrics(found, evidence.examples)
+    main = task.main_of(metrics)
     chosen = [inputs[row] for row in np.linspace(0, len(inputs) - 1, min(ALONE, len(inputs))).astype(int)]
     # Each alone, and all of them among texts of other lengths, in one pass.
     alone = join_outputs([predictor.run([item]) for item in chosen], task.width)
@@ -76,8 +77,8 @@ def verify(predictor: Predictor, evidence: Evidence, reference_metrics: Mapping[
     return ParityReport(
         rows=len(inputs),
         metrics=metrics,
-        main_metric=task.main_metric,
-        drop=reference_metrics[task.main_metric] - metrics[task.main_metric] if metrics else None,
+        main_metric=main,
+        drop=reference_metrics[main] - metrics[main] if main in metrics else None,
         max_abs_difference=max(float(difference.max()), float(golden.max())),
         mean_abs_difference=float(difference.mean()),
         flip_rate=task.flips(found, evidence.reference),

@@ -42,20 +42,21 @@ def _summary(manifest: Manifest) -> str:
     what = f"{kind} {manifest.task}" if manifest.task == "text-classification" else manifest.task
     base = manifest.lineage.get("base")
     origin = f", made from {_plain(base)}" if base else ""
-    return (
-        f"A model for {what} with {len(manifest.labels)} labels{origin}. It reads up to {manifest.max_tokens} tokens."
-    )
+    labels = f" with {len(manifest.labels)} labels" if manifest.labels else ""
+    return f"A model for {what}{labels}{origin}. It reads up to {manifest.max_tokens} tokens."
 
 
 def _usage(manifest: Manifest) -> str:
-    last = 'classify(["one text", "another"], top_k=3)'
-    if manifest.settings.get("multi_label"):
-        last = 'classify("a text", top_k="threshold")   # the labels over their thresholds'
-    lines = ["# pip install 'tlx[cpu]'", "from tlx.runtime import load", 'classify = load("this/folder")']
-    return "\n".join(["## Use", "", "```python", *lines, 'classify("a text")', last, "```"])
+    from tlx.runtime.tasks import task_named
+
+    shown = task_named(manifest.task).from_manifest(manifest).usage
+    lines = ["# pip install 'tlx[cpu]'", "from tlx.runtime import load", 'model = load("this/folder")', *shown]
+    return "\n".join(["## Use", "", "```python", *lines, "```"])
 
 
 def _labels(manifest: Manifest) -> str:
+    if not manifest.labels:
+        return ""
     shown = ", ".join(f"`{_cell(label)}`" for label in manifest.labels[:LABELS_SHOWN])
     rest = len(manifest.labels) - LABELS_SHOWN
     return f"## Labels\n\n{shown}" + (f" and {rest} more" if rest > 0 else "")

@@ -97,7 +97,7 @@ class Predictor:
         if not hasattr(inputs, "__len__"):
             return self._stream(items, options)
         parts = self._engine.many(windows(items, task.inputs_at_once), ahead=1)
-        return [answer for part in parts for answer in task.answers(part, **options)]
+        return task.joined([task.answers(part, **options) for part in parts])
 
     def run(self, inputs: Iterable[Any]) -> Outputs:
         """What the model gives for the inputs, before any answer is made of it."""

@@ -113,10 +113,19 @@ class Task(ABC):
         """The manifest's settings for such a checkpoint, which lies in `path`."""
         return {}
 
+    @classmethod
+    def limit_of(cls, path: Path) -> int | None:
+        """The most tokens that files of this task's kind in such a checkpoint allow; None where they say nothing."""
+        return None
+
     @property
     @abstractmethod
     def main_metric(self) -> str:
         """The metric that training selects by and export verifies; greater is better."""
+
+    def main_of(self, metrics: Mapping[str, float]) -> str:
+        """The main one of these metrics, where it depends on the data which there are."""
+        return self.main_metric
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -127,6 +136,12 @@ class Task(ABC):
     def width(self) -> int | None:
         """Columns of the model's outputs, where the labels tell."""
         return len(self.labels) or None
+
+    @property
+    def usage(self) -> Sequence[str]:
+        """Lines of Python for the model card, `model` being the loaded folder."""
+        given = ", ".join(f"{name}='…'" for name in self.input_names) if len(self.input_names) > 1 else '"a text"'
+        return (f"model({given})",)
 
     @property
     def command_options(self) -> Mapping[str, Any]:
@@ -195,6 +210,10 @@ class Task(ABC):
         """The answer for one input, in the shape that transformers.pipeline gives for one."""
         return self.answers(outputs, **options)[0]
 
+    def joined(self, parts: Sequence[Any]) -> Any:
+        """The answers of several `answers` as one call gives them."""
+        return [answer for part in parts for answer in part]
+
     @abstractmethod
     def metrics(self, outputs: Outputs, examples: Examples) -> dict[str, float]:
         """The task's metrics; `main_metric` is among them."""
@@ -202,6 +221,10 @@ class Task(ABC):
     @abstractmethod
     def flips(self, outputs: Outputs, reference: Outputs) -> float:
         """The share of inputs whose answer differs between the two, which are of the same inputs."""
+
+    def calibrated(self, outputs: Outputs) -> dict[str, Any]:
+        """Settings for the manifest that torch's outputs on the evaluation data tell."""
+        return {}
 
     def labels_of(self, gold: Any) -> Sequence[str]:
         """The labels that one item of gold holds."""

@@ -30,12 +30,21 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Student:
-    """The model to train. `fresh` names parameters without pretrained weights; `kept` are the teacher's layers it was cut to."""
+    """The model to train. `fresh` names parameters without pretrained weights; `kept` are the teacher's layers it was cut to.
+
+    `random`: nothing but embeddings is pretrained, so that no part learns faster than another and `fresh` is empty.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     fresh: frozenset[str] = frozenset()
     kept: tuple[int, ...] | None = None
+    random: bool = False
+
+    @property
+    def untrained(self) -> frozenset[str]:
+        """The names of all parameters without pretrained weights."""
+        return frozenset(name for name, _ in self.model.named_parameters()) if self.random else self.fresh
 
 
 def build(
@@ -79,7 +88,13 @@ def build(
     if dropout is not None:
         _set_dropout(model, dropout)
     from_teacher = section.base is None or bool(teachers and section.base == teachers[0].source)
-    return Student(model=model, tokenizer=tokenizer, fresh=fresh, kept=kept if from_teacher else None)
+    return Student(
+        model=model,
+        tokenizer=tokenizer,
+        fresh=fresh,
+        kept=kept if from_teacher else None,
+        random=section.random_weights,
+    )
 
 
 def _from_base(
@@ -111,7 +126,7 @@ def _small(
     student = build_student(
         section.student,
         vocab_size=len(rows),
-        num_labels=len(task.labels),
+        num_labels=task.runtime.width or 1,
         pad_token_id=tokenizer.pad_token_id or 0,
         hidden_size=section.hidden,
         dropout=dropout,
@@ -120,7 +135,7 @@ def _small(
         setattr(student.config, name, value)
     if not section.random_weights:
         init_embeddings(student, model.get_input_embeddings().weight.detach().cpu()[torch.from_numpy(rows)])
-    return Student(model=student, tokenizer=tokenizer)
+    return Student(model=student, tokenizer=tokenizer, random=True)
 
 
 def _set_dropout(model: PreTrainedModel, dropout: float) -> None:

@@ -44,6 +44,9 @@ def train_command(
     unlabelled: Annotated[
         list[str] | None, typer.Option(help="More texts for the teacher to label (repeatable).")
     ] = None,
+    oos: Annotated[
+        str | None, typer.Option(help="Texts out of scope: the classifier learns from where on to reject (label None).")
+    ] = None,
     augment: Annotated[int | None, typer.Option(help="Texts to make for the teacher to label.")] = None,
     task: Annotated[str | None, typer.Option(help="A Hugging Face task name.")] = None,
     text: Annotated[str | None, typer.Option(help="The text column.")] = None,
@@ -91,6 +94,7 @@ def train_command(
         },
         "train": {"epochs": epochs, "learning_rate": learning_rate, "seed": seed},
         "augment": {"count": augment},
+        "task": {"oos": oos},
     }
     given = {name: {k: v for k, v in values.items() if v is not None and v != []} for name, values in flags.items()}
     resolved = read_recipe(recipe) if recipe is not None else Recipe()

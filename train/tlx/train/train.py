@@ -133,6 +133,7 @@ def _run(
     every_text = [*data.train.texts, *Examples(source="", inputs=inputs).texts]
     student = build(recipe.model, task, teachers, every_text, recipe.train.dropout)
     task.adopt_tokenizer(student.tokenizer)
+    task.begin(student.model, student.untrained)
     with accelerator.main_process_first():
         recipe, prepared = _rows(recipe, task, teachers, student, data, inputs, folder, device, console)
     rows, validation = prepared.train, prepared.validation
@@ -159,6 +160,7 @@ def _run(
     tuned = judge(run, accelerator.device)
     task.tune(tuned, data.validation)
     narrowed.restore()
+    task.finish(model)
     if accelerator.is_main_process:
         with staged_folder(out, overwrite=overwrite) as stage:
             write_model(stage, out, recipe, task, student, data, teachers, progress, len(rows))
@@ -194,6 +196,8 @@ def _read(recipe: Recipe) -> tuple[Recipe, Data, TrainTask]:
     if not len(data.validation) or not len(data.train):
         raise DataError(f"{section.train} has {len(whole)} rows: too few to hold some out; pass --validation FILE")
     task.check_examples(data.validation)
+    first, held, more = task.completed(data.train, data.validation, recipe.train.seed)
+    data = Data(train=first, validation=held, sources=(*data.sources, *more))
     return recipe.updated("model", task=kind.half.name), data, task
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,8 @@ def _name(path: str) -> str:
 
 def _told(recipe: Recipe) -> Recipe:
     data, model = recipe.data, recipe.model
+    options = {key: _name(value) if isinstance(value, str) else value for key, value in recipe.task.items()}
+    recipe = replace(recipe, task=options)
     recipe = recipe.updated(
         "data",
         train=_name(data.train or ""),

@@ -78,7 +78,8 @@ class TextClassification(Task):
         if self.multi_label:
             return (*super().usage, 'model("a text", top_k="threshold")   # the labels over their thresholds')
         several = '[("one", "text pair"), ("another", "pair")]' if self.pair else '["one text", "another"]'
-        return (*super().usage, f"model({several}, top_k=3)")
+        shown = (*super().usage, f"model({several}, top_k=3)")
+        return shown if self.reject_below is None else (*shown, f"model({several}, reject=False)   # labels in any case")
 
     @classmethod
     def made(cls, architectures: Sequence[str], config: Mapping[str, Any]) -> bool:
@@ -225,7 +226,7 @@ class TextClassification(Task):
             raise DataError(f"{examples.source} has no labels: nothing to measure against")
         logits = outputs.values
         if self.multi_label:
-            predicted, (gold, unknown) = self._chosen(logits), self._gold_matrix(examples)
+            predicted, (gold, unknown) = self._chosen(logits), self.gold_matrix(examples)
             macro, micro = multi_label_f1(predicted, gold, missed=int(unknown.sum()))
             return {
                 "micro_f1": micro,
@@ -311,7 +312,7 @@ class TextClassification(Task):
         chosen: NDArray[np.bool_] = self.scores(logits) >= self._threshold
         return chosen
 
-    def _gold_matrix(self, examples: Examples) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    def gold_matrix(self, examples: Examples) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """Gold `(n, labels)`, and how many labels of each row, `(n,)`, the model does not know. A lone label is a set of one."""
         gold = np.zeros((len(examples), len(self.labels)), dtype=np.bool_)
         unknown = np.zeros(len(examples), dtype=np.int64)

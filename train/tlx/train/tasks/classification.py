@@ -3,27 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from tlx.runtime.errors import DataError
-from tlx.runtime.examples import Examples
+from tlx.runtime.errors import DataError, UsageError
+from tlx.runtime.examples import TEXT_NAMES, Examples, is_missing, pick_column, read_table
 from tlx.runtime.tasks.classification import TextClassification
-from tlx.runtime.tasks.task import Encoded
+from tlx.runtime.tasks.task import Encoded, Outputs
 from tlx.train.batches import Batch, Ragged
+from tlx.train.recipe import options_from
 from tlx.train.tasks.task import TrainTask
+from tlx.train.tuning import best_temperature, keeping_threshold, label_thresholds, rejecting_threshold
 
-__all__ = ["IGNORED", "TRAIN_TASK", "TrainClassification", "label_config", "soft_cross_entropy"]
+__all__ = [
+    "IGNORED",
+    "TRAIN_TASK",
+    "ClassificationOptions",
+    "TrainClassification",
+    "label_config",
+    "soft_cross_entropy",
+]
 
 IGNORED = -100
+OUTSIDE = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassificationOptions:
+    """The recipe's section [task]."""
+
+    tune_thresholds: bool = True
+    """Multi-label: each label's threshold is chosen on the validation rows; else all are .5."""
+    calibrate: bool = False
+    """Scores are made probabilities by a temperature (validation rows); rejection does so in any case."""
+    oos: str | None = None
+    """A file of texts out of scope, by which the threshold is chosen under which a text is rejected."""
+    recall: float = field(default=0.9, metadata={"low": 0.01, "high": 1.0})
+    """The share of the texts out of scope that shall be rejected."""
+    oos_train: bool = False
+    """Half of them is trained on, towards scores that are alike for all labels; the other half chooses the threshold."""
+    keep: float | None = field(default=None, metadata={"low": 0.01, "high": 1.0})
+    """Without `oos`: the share of the validation texts that shall not be rejected."""
+    oos_label: str = "oos"
+    """The label of inputs out of scope in files that the model is measured on."""
+
+    @property
+    def rejects(self) -> bool:
+        return self.oos is not None or self.keep is not None
 
 
 class TrainClassification(TrainTask):
-    """Gold is one class a row, int64; or `(rows, labels)` float32 when multi-label."""
+    """Gold is one class a row, int64, OUTSIDE for rows out of scope; or `(rows, labels)` float32 when multi-label."""
 
     half = TextClassification
     small_students = True
@@ -31,6 +67,7 @@ class TrainClassification(TrainTask):
 
     def __init__(self, examples: Examples, options: Mapping[str, Any]) -> None:
         super().__init__(examples, options)
+        self.options = options_from(ClassificationOptions, options, self.name)
         self.multi_label = bool(examples.settings.get("multi_label", False))
         pair = bool(examples.settings.get("pair", False))
         self.transfers = not pair
@@ -38,6 +75,25 @@ class TrainClassification(TrainTask):
             found = f"only the label {examples.labels[0]!r}" if examples.labels else "no labels"
             raise DataError(f"{examples.source} has {found}: wanted two classes or more")
         self.runtime = TextClassification(labels=examples.labels, multi_label=self.multi_label, pair=pair)
+        if self.options.rejects or self.options.calibrate:
+            self._check_rejection(examples)
+
+    def _check_rejection(self, examples: Examples) -> None:
+        options = self.options
+        if self.multi_label:
+            raise UsageError(
+                f"{examples.source} has lists of labels: oos, keep and calibrate are for one label a text; leave them out"
+            )
+        if options.oos is not None and options.keep is not None:
+            raise UsageError("both task.oos and task.keep were given: either chooses the threshold; give one of them")
+        if options.rejects and options.oos_label in examples.labels:
+            raise UsageError(
+                f"{examples.source} has {options.oos_label!r} as a label to learn, and the model shall reject besides: "
+                "take those rows out (give them by --oos), or name another task.oos_label"
+            )
+        if options.rejects:
+            self.settings["oos_label"] = options.oos_label
+            self.runtime = replace(self.runtime, oos_label=options.oos_label)
 
     def _set_labels(self, labels: tuple[str, ...]) -> None:
         self.runtime = replace(self.runtime, labels=labels)
@@ -71,7 +127,7 @@ class TrainClassification(TrainTask):
     def gold(self, examples: Examples, encoded: Encoded) -> Ragged | None:
         if examples.gold is None:
             return self.unlabelled_gold(encoded)
-        index = {label: i for i, label in enumerate(self.labels)}
+        index: dict[Any, int] = {label: i for i, label in enumerate(self.labels)} | {None: OUTSIDE}
         if not self.multi_label:
             return Ragged(torch.tensor([index[label] for label in examples.gold], dtype=torch.int64))
         gold = torch.zeros(len(examples), len(self.labels))
@@ -92,7 +148,11 @@ class TrainClassification(TrainTask):
         return result.logits.float(), result
 
     def loss(self, outputs: torch.Tensor, batch: Batch, label_smoothing: float) -> torch.Tensor:
-        """Cross-entropy with smoothing (Szegedy et al. 2016), or the mean binary cross-entropy over labels."""
+        """Cross-entropy with smoothing (Szegedy et al. 2016), or the mean binary cross-entropy over labels.
+
+        A row out of scope counts with the cross-entropy to the uniform distribution (outlier exposure, Hendrycks et al.
+        2019, arXiv:1812.04606, equation 1).
+        """
         gold = batch.gold
         if gold is None:
             return outputs.sum() * 0.0
@@ -103,7 +163,75 @@ class TrainClassification(TrainTask):
         if self.multi_label:
             smooth = gold * (1 - label_smoothing) + 0.5 * label_smoothing
             return F.binary_cross_entropy_with_logits(outputs, smooth)
-        return F.cross_entropy(outputs, gold, label_smoothing=label_smoothing)
+        outside = gold == OUTSIDE
+        if not bool(outside.any()):
+            return F.cross_entropy(outputs, gold, label_smoothing=label_smoothing)
+        inside = F.cross_entropy(outputs[~outside], gold[~outside], label_smoothing=label_smoothing, reduction="sum")
+        uniform = -F.log_softmax(outputs[outside], dim=-1).mean(dim=-1).sum()
+        return (inside + uniform) / len(gold)
+
+    def completed(
+        self, train: Examples, validation: Examples, seed: int
+    ) -> tuple[Examples, Examples, tuple[Examples, ...]]:
+        """With `oos`, its texts stand behind the validation rows with the gold None; with `oos_train` half of them behind
+        the training rows instead."""
+        if self.options.oos is None:
+            return train, validation, ()
+        outside = self._read_outside(self.options.oos)
+        order = np.random.default_rng([seed, 4]).permutation(len(outside))
+        half = len(outside) // 2 if self.options.oos_train else 0
+        if self.options.oos_train and not half:
+            raise DataError(f"{outside.source} has one text: task.oos_train wants two at least")
+        first, second = outside.select(sorted(order[:half].tolist())), outside.select(sorted(order[half:].tolist()))
+        return _joined(train, first), _joined(validation, second), (outside,)
+
+    def _read_outside(self, source: str) -> Examples:
+        """The texts of a file (its labels do not matter), with the gold None."""
+        table = read_table(source)
+        if self.runtime.pair:
+            inputs = self.runtime.inputs_of(source, {})
+        else:
+            names = TEXT_NAMES if len(table.columns) > 1 else tuple(table.columns)
+            column = table.columns[pick_column(table, "text", names, None)]
+            inputs = [str(value) for value in column if not is_missing(value)]
+        if not inputs:
+            raise DataError(f"{source} holds no text: wanted texts out of scope")
+        return Examples(source=table.source, inputs=inputs, gold=[None] * len(inputs), sha256=table.sha256)
+
+    def metrics(
+        self, outputs: Outputs, examples: Examples, teacher_values: NDArray[np.float32] | None
+    ) -> dict[str, float]:
+        return self._tuned(outputs, examples).metrics(outputs, examples)
+
+    def tune(self, outputs: Outputs, examples: Examples) -> None:
+        self.runtime = tuned = self._tuned(outputs, examples)
+        chosen = {"temperature": tuned.temperature, "reject_below": tuned.reject_below}
+        self.settings |= {name: value for name, value in chosen.items() if value is not None}
+        if tuned.thresholds is not None:
+            self.settings["thresholds"] = list(tuned.thresholds)
+
+    def _tuned(self, outputs: Outputs, examples: Examples) -> TextClassification:
+        """The runtime half with what these rows choose."""
+        options, half, logits = self.options, self.runtime, outputs.values
+        if examples.gold is None or not np.isfinite(logits).all():
+            return half
+        if self.multi_label:
+            if not options.tune_thresholds:
+                return half
+            found = label_thresholds(half.scores(logits), half.gold_matrix(examples)[0])
+            return replace(half, thresholds=tuple(round(t, 6) for t in found))
+        if not (options.calibrate or options.rejects):
+            return half
+        index = {label: i for i, label in enumerate(self.labels)}
+        gold = np.array([OUTSIDE if label is None else index[label] for label in examples.gold], dtype=np.int64)
+        inside = gold != OUTSIDE
+        half = replace(half, temperature=best_temperature(logits[inside], gold[inside]))
+        if not options.rejects:
+            return half
+        confidence = half.scores(logits).max(axis=1)
+        if options.keep is not None:
+            return replace(half, reject_below=keeping_threshold(confidence[inside], options.keep))
+        return replace(half, reject_below=rejecting_threshold(confidence[~inside], options.recall))
 
     def soft_loss(
         self, outputs: torch.Tensor, teacher_outputs: torch.Tensor, batch: Batch, temperature: float
@@ -124,6 +252,12 @@ def soft_cross_entropy(outputs: torch.Tensor, teacher_outputs: torch.Tensor, tem
         F.log_softmax(student, dim=-1), F.log_softmax(teacher, dim=-1), log_target=True, reduction="batchmean"
     )
     return divergence * temperature**2
+
+
+def _joined(examples: Examples, more: Examples) -> Examples:
+    if not len(more):
+        return examples
+    return replace(examples, inputs=[*examples.inputs, *more.inputs], gold=[*(examples.gold or ()), *(more.gold or ())])
 
 
 def label_config(labels: tuple[str, ...]) -> dict[str, Any]:

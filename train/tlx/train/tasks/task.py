@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -94,6 +94,12 @@ class TrainTask(ABC):
     def check_examples(self, examples: Examples) -> None:
         """Raises DataError when validation examples do not fit the training examples."""
 
+    def completed(
+        self, train: Examples, validation: Examples, seed: int
+    ) -> tuple[Examples, Examples, tuple[Examples, ...]]:
+        """(train, validation) with the examples that the task's own options name, and the files that these came from."""
+        return train, validation, ()
+
     def check_teacher(self, model: PreTrainedModel, source: str) -> None:
         """Raises DataError when the teacher's answers are of another kind than the data's gold."""
 
@@ -159,4 +165,13 @@ class TrainTask(ABC):
         return self.runtime.metrics(outputs, examples)
 
     def tune(self, outputs: Outputs, examples: Examples) -> None:
-        """Chooses on the validation rows what the answers need beside the weights (thresholds), into `settings`."""
+        """Chooses on the validation rows what the answers need beside the weights (thresholds), into `settings`.
+
+        `metrics` counts with what this would choose, so that a folder's figures are those of its answers.
+        """
+
+    def begin(self, model: PreTrainedModel, fresh: Collection[str]) -> None:
+        """The model is as the task trains it. `fresh` names the parameters that hold no trained weights."""
+
+    def finish(self, model: PreTrainedModel) -> None:
+        """After `tune`: the model is as the folder will hold it."""

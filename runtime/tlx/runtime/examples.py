@@ -136,7 +136,7 @@ def read_table(source: str | Path, *, split: str = "train") -> Table:
         ".tsv": _read_tsv,
         ".jsonl": _read_jsonl,
         ".ndjson": _read_jsonl,
-        ".json": _read_jsonl,
+        ".json": _read_json,
         ".txt": _read_lines,
     }
     suffix = path.suffix.lower()
@@ -312,6 +312,23 @@ def _read_jsonl(path: Path, text: str) -> Table:
         lines.append(number)
     names = list(dict.fromkeys(name for row in rows for name in row))
     return Table(source=str(path), columns={name: [row.get(name) for row in rows] for name in names}, lines=lines)
+
+
+def _read_json(path: Path, text: str) -> Table:
+    """One document, an object being one row and a list a row each item; or else an object a line."""
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":  # a second line that begins anew
+            return _read_jsonl(path, text)
+        raise DataError(f"{path} line {error.lineno} is not valid JSON: {error.msg}") from error
+    rows = document if isinstance(document, list) else [document]
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise DataError(f"{path} item {number} is a {type(row).__name__}: wanted a JSON object")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return Table(source=str(path), columns=columns, lines=range(1, len(rows) + 1))
 
 
 def _read_lines(path: Path, text: str) -> Table:

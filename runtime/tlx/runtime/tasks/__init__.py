@@ -14,12 +14,17 @@ __all__ = ["ALIASES", "TASKS", "Task", "guess_task", "task_named"]
 TASKS: dict[str, str] = {
     "feature-extraction": "tlx.runtime.tasks.embedding",
     "fill-mask": "tlx.runtime.tasks.filling",
+    "question-answering": "tlx.runtime.tasks.answering",
     "regression": "tlx.runtime.tasks.regression",
     "token-classification": "tlx.runtime.tasks.tagging",
     "text-classification": "tlx.runtime.tasks.classification",
 }
 """In the order in which they are asked whether a file is theirs; text-classification takes the rest."""
-ALIASES = {"sentiment-analysis": "text-classification", "text-regression": "regression"}
+ALIASES = {
+    "sentence-similarity": "feature-extraction",
+    "sentiment-analysis": "text-classification",
+    "text-regression": "regression",
+}
 
 
 def task_named(name: str) -> type[Task]:

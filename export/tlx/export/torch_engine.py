@@ -41,11 +41,12 @@ class TorchEngine:
 
     def transformers_ids(self, item: Input) -> list[int]:
         """The token ids that transformers' tokenizer gives for one input, truncated at the model's limit."""
-        parts = (item,) if isinstance(item, str) else item
+        # In lists: of a pair given alone, transformers forgets a second text that is empty.
+        parts = [[part] for part in ((item,) if isinstance(item, str) else item)]
         encoded = self._transformers(
             *parts, truncation=self.task.truncation, max_length=self._max_tokens, padding=False
         )
-        ids: list[int] = encoded["input_ids"]
+        ids: list[int] = encoded["input_ids"][0]
         return ids
 
     def encode(self, inputs: Sequence[Input]) -> list[list[int]]:

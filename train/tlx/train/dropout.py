@@ -44,8 +44,8 @@ class ByteDropout(nn.Module):
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         if not self.training or not self.dropped:
             return values
-        kept = (self.stream.take(values.shape) >= self.dropped).to(values.dtype)
-        return values * kept.mul_(256 / (256 - self.dropped))
+        kept = self.stream.take(values.shape) >= self.dropped
+        return (values * kept).mul_(256 / (256 - self.dropped))
 
 
 def replace_dropout(model: nn.Module, seed: int) -> Stream:

@@ -27,6 +27,7 @@ from tlx.train.checkpoint import Progress, load_checkpoint, save_checkpoint, sav
 from tlx.train.dropout import replace_dropout
 from tlx.train.objective import Objective
 from tlx.train.recipe import TrainSection
+from tlx.train.replica import Replica
 from tlx.train.tasks.task import TrainTask
 
 __all__ = ["Fit", "Report", "fit", "judge", "predict_rows"]
@@ -72,15 +73,20 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
     checkpoint = run.folder / "checkpoint"
     torch.manual_seed(settings.seed)
     progress = (load_checkpoint(checkpoint, modules, optimizer) if resume else None) or Progress()
-    forward, optimizer = accelerator.prepare(run.model, optimizer)
-    lengths, budget = run.train.lengths, token_budget(run.train, settings.batch_rows or 32)
-    total = _total_steps(lengths, budget, settings.seed, epochs, accelerator.num_processes)
+    on_cpu = accelerator.device.type == "cpu"
+    replica = Replica(run.model) if on_cpu and settings.precision == "bf16" else None
+    computing: nn.Module = run.model if replica is None else replica.module
+    stream = replace_dropout(nn.ModuleList([computing, modules]), settings.seed) if on_cpu else None
+    if replica is not None and run.objective.states is not None:
+        run.objective.states.teacher[0].to(torch.bfloat16)
+    forward, optimizer = accelerator.prepare(computing, optimizer)
+    budget = token_budget(run.train, settings.batch_rows or 32)
+    total = _total_steps(run, budget, epochs, accelerator.num_processes)
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
-    stream = replace_dropout(modules, settings.seed) if accelerator.device.type == "cpu" else None
     autocast = autocast_for(accelerator.device, settings.precision)
     with _stoppable() as asked_to_stop:
         while not progress.stopped and (progress.step < total or _unjudged(progress)):
-            batches = plan_batches(lengths, budget, np.random.default_rng([settings.seed, 2, progress.epoch]))
+            drawn, batches = _epoch(run, budget, progress.epoch)
             batches = _own_share(batches, accelerator.process_index, accelerator.num_processes)
             for rows in batches[progress.batch :]:
                 if progress.step >= total:
@@ -92,14 +98,18 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
                     stream.set_step(progress.step, accelerator.process_index)
                 forward.train()
                 batch = run.objective.task.corrupted(
-                    run.train.batch(rows), np.random.default_rng([settings.seed, 3, progress.step])
+                    drawn.batch(rows), np.random.default_rng([settings.seed, 3, progress.step])
                 )
                 loss = run.objective(forward, batch.to(accelerator.device), autocast())
                 accelerator.backward(loss)
+                if replica is not None:
+                    replica.hand_over()
                 _share_gradients(run, accelerator)
                 accelerator.clip_grad_norm_(modules.parameters(), settings.max_grad_norm)
                 optimizer.step()
                 optimizer.zero_grad()
+                if replica is not None:
+                    replica.follow()
                 _note(progress, float(loss.detach()), batch.rows, time.monotonic() - started)
                 report(progress, total)
                 due = time.monotonic() - saved > settings.checkpoint_seconds
@@ -189,13 +199,17 @@ def _schedule(step: int, total: int, warmup_share: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
 
 
-def _total_steps(lengths: NDArray[np.int64], budget: int, seed: int, epochs: float, processes: int) -> int:
+def _epoch(run: Fit, budget: int, epoch: int) -> tuple[Rows, list[NDArray[np.int64]]]:
+    """The rows as they are drawn for an epoch, and its batches: the same whenever they are asked for."""
+    seed = run.settings.seed
+    drawn = run.objective.task.drawn(run.train, np.random.default_rng([seed, 4, epoch]))
+    return drawn, plan_batches(drawn.lengths, budget, np.random.default_rng([seed, 2, epoch]))
+
+
+def _total_steps(run: Fit, budget: int, epochs: float, processes: int) -> int:
     """Epochs are cut anew each time, so their number of batches varies a little: the plan counts them one by one."""
     whole, part = int(epochs), epochs - int(epochs)
-    counts = [
-        math.ceil(len(plan_batches(lengths, budget, np.random.default_rng([seed, 2, epoch]))) / processes)
-        for epoch in range(whole + (part > 0))
-    ]
+    counts = [math.ceil(len(_epoch(run, budget, epoch)[1]) / processes) for epoch in range(whole + (part > 0))]
     return max(sum(counts[:whole]) + (int(counts[-1] * part) if part else 0), 1)
 
 

@@ -28,12 +28,12 @@ def augment_count(recipe: Recipe, labelled: int) -> int:
 def max_tokens_for(recipe: Recipe, lengths: NDArray[np.int64], limit: int, task: Task) -> int:
     """What 99.9 % of the training texts need, rounded up to 16, at least 64, within what the model can take.
 
-    A task that reads long inputs in windows has its own.
+    A task that reads long inputs in windows has its own: texts longer than those of training may come.
     """
     if recipe.model.max_tokens is not None:
         return min(recipe.model.max_tokens, limit)
     if task.window is not None:
-        limit = min(limit, task.window)
+        return min(limit, task.window)
     needed = int(np.quantile(lengths, 0.999)) if len(lengths) else 64
     return int(min(max(-(-needed // 16) * 16, 64), limit))
 

@@ -191,7 +191,8 @@ def _read(recipe: Recipe) -> tuple[Recipe, Data, TrainTask]:
         held = kind.half.read(section.validation, columns, split="validation")
         data = Data(train=whole, validation=held, sources=(whole, held))
     else:
-        first, held = stratified_split(whole, section.validation_share, recipe.train.seed, task.strata)
+        share, seed = section.validation_share, recipe.train.seed
+        first, held = stratified_split(whole, share, seed, task.strata, task.split_group)
         data = Data(train=first, validation=held, sources=(whole,))
     if not len(data.validation) or not len(data.train):
         raise DataError(f"{section.train} has {len(whole)} rows: too few to hold some out; pass --validation FILE")

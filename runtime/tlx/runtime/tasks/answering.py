@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from tlx.runtime.errors import DataError, UsageError
 from tlx.runtime.folder import Manifest
+from tlx.runtime.tasks.question_windows import Window, encode_windows
 from tlx.runtime.tasks.task import Encoded, Floats, Input, Ints, Outputs, Task, unit_starts
 
 if TYPE_CHECKING:
     from tlx.runtime.examples import Examples
     from tlx.runtime.tokens import Tokens
 
-__all__ = ["TASK", "Answer", "QuestionAnswering", "Window"]
+__all__ = ["TASK", "Answer", "QuestionAnswering"]
 
 WINDOW, STRIDE = 384, 128
 NO_SPANS = np.zeros((2, 0), dtype=np.int64)
@@ -33,19 +34,6 @@ class Answer(TypedDict):
     start: int
     end: int
     answer: str
-
-
-class Window(NamedTuple):
-    """Where the context lies in a row: tokens `first` to `first + len(spans)`.
-
-    `spans` is `(tokens, 2)` int32: each token's characters of the context, from and to; `words` the same of the word that
-    the token belongs to (-1 where it is in none). `null` tells whether the row begins with a token that stands for no answer.
-    """
-
-    first: int
-    spans: NDArray[np.int32]
-    words: NDArray[np.int32]
-    null: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,22 +115,19 @@ class QuestionAnswering(Task):
 
         return [(row.question, row.context) for row in read_questions(source, columns, gold=False)[1]]
 
+    @classmethod
+    def limit_of(cls, path: Path) -> int | None:
+        return WINDOW
+
+    @property
+    def usage(self) -> Sequence[str]:
+        return ('model(question="Where does it rain?", context="It rains in Bergen, and seldom in Oslo.")',)
+
     def stride(self, max_tokens: int) -> int:
         return min(max_tokens // 2, STRIDE) if max_tokens >= 16 else 0
 
     def encode(self, tokens: Tokens, inputs: Sequence[Input], *, parallel: bool = True) -> Encoded:
-        fitted, truncated = _fitted(tokens, inputs)
-        rows: list[Ints] = []
-        types: list[Ints] = []
-        owners: list[int] = []
-        notes: list[Window] = []
-        for owner, encoding in enumerate(tokens.encodings(fitted, parallel=parallel)):
-            for part in (encoding, *encoding.overflowing):
-                rows.append(np.array(part.ids or [tokens.pad_id or 0], dtype=np.int64))
-                types.append(np.array(part.type_ids or [0], dtype=np.int64))
-                owners.append(owner)
-                notes.append(_window(part))
-        return Encoded(rows, types, np.array(owners, dtype=np.int64), notes, truncated)
+        return encode_windows(tokens, inputs, parallel=parallel)
 
     def collect(
         self, raw: Sequence[Floats], encoded: Encoded, rows: Ints, mask: NDArray[np.bool_] | NDArray[np.int64] | None
@@ -286,63 +271,6 @@ def _characters(window: Window, spans: Ints, align_to_words: bool) -> tuple[list
         inside = (word_start >= 0) & (word_end >= 0)
         start, end = np.where(inside, word_start, start), np.where(inside, word_end, end)
     return start.tolist(), end.tolist()
-
-
-def _window(encoding: Any) -> Window:
-    """What decoding needs of one of tokenizers' encodings."""
-    parts = encoding.sequence_ids
-    size = parts.count(1)
-    first = parts.index(1) if size else len(parts)
-    spans = np.array(encoding.offsets[first : first + size], dtype=np.int32).reshape(-1, 2)
-    numbers = [-1 if word is None else word for word in encoding.word_ids[first : first + size]]
-    words = np.array(numbers, dtype=np.int32)
-    if size:
-        begins = np.flatnonzero(np.diff(words, prepend=-2))
-        counts = np.diff(begins, append=size)
-        whole = np.stack([spans[begins, 0], spans[begins + counts - 1, 1]], axis=1)
-        words = np.where(words[:, None] < 0, np.int32(-1), np.repeat(whole, counts, axis=0))
-    return Window(first, spans, words.reshape(-1, 2), bool(parts) and parts[0] is None)
-
-
-def _fitted(tokens: Tokens, inputs: Sequence[Input]) -> tuple[list[Input], int]:
-    """The inputs with questions that leave room for a window of their context, and how many were cut for that."""
-    specials = tokens.tokenizer.num_special_tokens_to_add(True)
-    room = max(tokens.max_tokens - specials - tokens.stride - 1, 0)
-    fitted: list[Input] = []
-    truncated = 0
-    for item in inputs:
-        question, context = cast(tuple[str, str], item)
-        # A character of ASCII gives one token at most; some tokenizers put one before the text.
-        if not question.isascii() or len(question) + 1 > room:
-            count = _count(tokens, question)
-            if count > room and count + _count(tokens, context) + specials > tokens.max_tokens:
-                question = _cut(tokens, question, room)
-                truncated += 1
-        fitted.append((question, context))
-    return fitted, truncated
-
-
-def _count(tokens: Tokens, text: str) -> int:
-    """How many tokens the text has, special ones not counted; more than `max_tokens` where they do not fit."""
-    try:
-        encoding = tokens.tokenizer.encode(text, add_special_tokens=False)
-    except TypeError:  # not Unicode: said when it is encoded
-        return 0
-    except Exception:  # tokenizers raises plain Exception: a lone text is not cut by "only_second"
-        return tokens.max_tokens + 1
-    return len(encoding.ids)
-
-
-def _cut(tokens: Tokens, text: str, room: int) -> str:
-    """The longest beginning of the text that has at most `room` tokens."""
-    low, high = 0, len(text)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if _count(tokens, text[:middle]) <= room:
-            low = middle
-        else:
-            high = middle - 1
-    return text[:low]
 
 
 def _has_spaces(contexts: Sequence[str]) -> bool:

@@ -16,6 +16,7 @@ __all__ = ["TRAIN_TASKS", "train_task"]
 TRAIN_TASKS = {
     "feature-extraction": "tlx.train.tasks.embedding",
     "fill-mask": "tlx.train.tasks.filling",
+    "question-answering": "tlx.train.tasks.answering",
     "regression": "tlx.train.tasks.regression",
     "text-classification": "tlx.train.tasks.classification",
     "token-classification": "tlx.train.tasks.tagging",

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tlx.runtime.errors import DataError
 from tlx.runtime.examples import Examples
-from tlx.runtime.tasks.task import Encoded, Outputs, Task
+from tlx.runtime.tasks.task import Encoded, Input, Outputs, Task
 from tlx.train.batches import Batch, Ragged
 
 __all__ = ["TrainTask"]
@@ -113,6 +113,10 @@ class TrainTask(ABC):
     def strata(self, gold: Any) -> Sequence[str]:
         """The labels by which a validation split keeps each one's share; () where gold has none."""
         return ()
+
+    def split_group(self, item: Input) -> str | None:
+        """What the input belongs to, where all of it must be on one side of a validation split."""
+        return None
 
     def alike(self, gold: Any) -> Hashable | None:
         """What two examples have in common when texts made of both may be like either; None where that cannot be told."""

@@ -265,7 +265,9 @@ def test_what_a_teacher_cannot_teach_is_refused_in_one_line(
     lines = [json.dumps({"text": text, "labels": [label]}) for text, label in rows(40, 8)]
     several.write_text("\n".join(lines), encoding="utf-8")
     refused(recipe(several, model={"teachers": [str(teacher)], "layers": 1}), out, "gives one label a text", DataError)
-    refused(recipe(data, model={"task": "feature-extraction", "base": str(base)}), out, "pass --teacher", UsageError)
+    plain = tmp_path / "plain.txt"
+    plain.write_text("one text\nanother\n", encoding="utf-8")
+    refused(recipe(plain, model={"task": "feature-extraction", "base": str(base)}), out, "pass --teacher", UsageError)
     train(recipe(data, base, model={"teachers": [str(bag)]}), out, console=QUIET)  # a base can learn from any teacher
     assert "/" not in open_folder(out).manifest.lineage["teachers"][0]["path"]
 

@@ -133,13 +133,17 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """All that training knows of its n rows; batches are cut from it. `group` rows in a row share every batch."""
+    """All that training knows of its n rows; batches are cut from it. `group` rows in a row share every batch.
+
+    `order`, row numbers, says which rows these are, where it is not each row once; its length is a multiple of `group`.
+    """
 
     student: TokenRows
     gold: Ragged | None = None
     teacher_outputs: Ragged | None = None
     teacher: TokenRows | None = None
     group: int = 1
+    order: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.student.starts) - 1
@@ -147,16 +151,18 @@ class Rows:
     @property
     def lengths(self) -> Ints:
         """Padded tokens that each group takes."""
+        lengths = self.student.lengths if self.order is None else self.student.lengths[self.order]
         if self.group == 1:
-            return self.student.lengths
-        longest: Ints = self.student.lengths.reshape(-1, self.group).max(axis=1)
+            return lengths
+        longest: Ints = lengths.reshape(-1, self.group).max(axis=1)
         return longest * self.group
 
     def members(self, groups: Ints) -> Ints:
         """The rows of those groups."""
-        if self.group == 1:
-            return groups
-        return (np.asarray(groups)[:, None] * self.group + np.arange(self.group)).reshape(-1)
+        rows = np.asarray(groups)
+        if self.group > 1:
+            rows = (rows[:, None] * self.group + np.arange(self.group)).reshape(-1)
+        return rows if self.order is None else self.order[rows]
 
     def batch(self, groups: Ints) -> Batch:
         """The batch of those groups, in that order."""

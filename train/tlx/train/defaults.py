@@ -38,14 +38,17 @@ def max_tokens_for(recipe: Recipe, lengths: NDArray[np.int64], limit: int, task:
     return int(min(max(-(-needed // 16) * 16, 64), limit))
 
 
-def resolve_training(recipe: Recipe, rows: int, hidden_size: int, layers: int, device: torch.device) -> Recipe:
-    """The recipe with epochs, rate and precision filled in. `rows` is the number of training rows, augmented ones included.
+def resolve_training(
+    recipe: Recipe, rows: int, hidden_size: int, layers: int, device: torch.device, rows_a_step: int = 32
+) -> Recipe:
+    """The recipe with epochs, rate and precision filled in. `rows` is the number of training rows, augmented ones included;
+    `rows_a_step` is the task's own choice for transformers.
 
     Rates follow width and depth: a small model needs larger steps. Epochs follow the data, so that few rows are seen
     often enough and many rows not longer than they need.
     """
     settings, model = recipe.train, recipe.model
-    batch_rows = settings.batch_rows or (128 if model.student != "transformer" else 32)
+    batch_rows = settings.batch_rows or (128 if model.student != "transformer" else rows_a_step)
     small, distils = model.student != "transformer", bool(model.teachers)
     rate, epochs = settings.learning_rate, settings.epochs
     if rate is None:

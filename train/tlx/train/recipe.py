@@ -86,7 +86,7 @@ class TrainSection:
     """The fresh head of a pretrained model learns so many times faster than the rest."""
     batch_rows: int | None = _number(None, 1, 65_536)
     """Rows a step on average: batches hold a budget of tokens, batch_rows times the mean length. Left out: 32, 128 for
-    small students."""
+    small students, and what the task wants where contrast within the batch is learnt."""
     weight_decay: float = _number(0.01, 0, 1)
     warmup_share: float = _number(0.1, 0, 0.9)
     max_grad_norm: float = _number(1.0, 0.001, 1e6)
@@ -112,6 +112,9 @@ class DistilSection:
     """Weight of the mean squared difference of hidden states (transformer students)."""
     relations: float = _number(1.0, 0, 1000)
     """Weight of the attention-relation term (transformer students; MiniLMv2, arXiv:2012.15828)."""
+    cache: str | None = None
+    """A folder that keeps the teachers' answers for other runs on the same texts (other seeds, other students). Left out: they
+    lie with the run and go when it ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,9 +268,10 @@ def _cast(value: Any, hint: Any) -> tuple[Any, str]:
         choices = get_args(kind)
         return (value, "") if value in choices else (None, f"one of {', '.join(choices)}")
     if get_origin(kind) is tuple:
-        items = [value] if isinstance(value, str) else value
-        fits = isinstance(items, (list, tuple)) and all(isinstance(item, str) for item in items)
-        return (tuple(items), "") if fits else (None, "a list of strings")
+        item_kind = get_args(kind)[0]
+        items = [value] if isinstance(value, (str, int)) else value
+        fits = isinstance(items, (list, tuple)) and all(type(item) is item_kind for item in items)
+        return (tuple(items), "") if fits else (None, f"a list of {'strings' if item_kind is str else 'whole numbers'}")
     if kind is bool:
         return (value, "") if isinstance(value, bool) else (None, "true or false")
     if kind is str:

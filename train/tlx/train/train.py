@@ -124,11 +124,11 @@ def _run(
     recipe, data, task = _read(recipe)
     if accelerator.is_main_process:
         _check_same_data(folder / "data.json", data, resume=resume)
-    if task.name == "feature-extraction" and not recipe.model.teachers:
-        raise UsageError("feature-extraction learns from a teacher: pass --teacher")
     console.say(f"{len(data.train)} training and {len(data.validation)} validation rows from {data.train.source}")
     teachers = [load_teacher(source, type(task), device) for source in recipe.model.teachers]
     _adopt(task, teachers)
+    if recipe.model.base is not None or teachers:
+        task.start_from(recipe.model.base or teachers[0].source)
     inputs = _transfer_inputs(recipe, task, data, teachers, console)
     every_text = [*data.train.texts, *Examples(source="", inputs=inputs).texts]
     student = build(recipe.model, task, teachers, every_text, recipe.train.dropout)
@@ -156,7 +156,7 @@ def _run(
         folder=folder,
     )
     with console.stage("train", 1000) as advance:
-        progress = fit(run, accelerator, _reporter(advance, task.main_metric), resume=resume)
+        progress = fit(run, accelerator, _reporter(advance, task), resume=resume)
     tuned = judge(run, accelerator.device)
     task.tune(tuned, data.validation)
     narrowed.restore()
@@ -185,8 +185,10 @@ def _read(recipe: Recipe) -> tuple[Recipe, Data, TrainTask]:
     kind = train_task(recipe.model.task or guess_task(section.train))
     whole = kind.half.read(section.train, columns)
     task = kind(whole, recipe.task)
-    if not kind.learns_alone and not recipe.model.teachers:
-        raise UsageError(f"{kind.half.name} learns from a teacher: pass --teacher")
+    if not task.learns_alone and not recipe.model.teachers:
+        raise UsageError(
+            f"{kind.half.name} learns from a teacher when the texts stand alone: pass --teacher, or labels, scores or pairs"
+        )
     if section.validation is not None:
         held = kind.half.read(section.validation, columns, split="validation")
         data = Data(train=whole, validation=held, sources=(whole, held))
@@ -297,11 +299,13 @@ def _rows(
     parts = (every_input, list(data.validation.inputs))
     encoded = [encode(half, tokens, part) for part in parts]
     encoded[0] = task.arranged(encoded[0], max_tokens)
-    recipe = resolve_training(recipe, len(encoded[0].rows), width, depth, device)
+    recipe = resolve_training(recipe, len(encoded[0].rows), width, depth, device, task.rows_a_step)
     pad, types = tokens.pad_id or 0, takes_types(model)
     rows = [token_rows(part, pad, types=types) for part in encoded]
     aligned = _wants_states(recipe, task, teachers, student)
     same = aligned and teachers[0].tokenizer is student.tokenizer
+    if encoded[0].owners is not None and not same:  # words are aligned where each input is one row
+        aligned = False
     theirs: TokenRows | None = None
     if task.beside and teachers and (not same or len(teachers) > 1 or inputs):
         raise UsageError(
@@ -331,7 +335,7 @@ def _rows(
                     encoded[index],
                     student.tokenizer,
                     max_tokens,
-                    folder / "cache",
+                    folder / "cache" if recipe.distil.cache is None else Path(recipe.distil.cache),
                     recipe.train.precision,
                     lambda n: advance(n, ""),
                 )
@@ -357,7 +361,7 @@ def _wants_states(recipe: Recipe, task: TrainTask, teachers: Sequence[Teacher], 
     return all(hasattr(config, "num_hidden_layers") and not config.is_encoder_decoder for config in configs)
 
 
-def _reporter(advance: Advance, metric: str) -> Report:
+def _reporter(advance: Advance, task: TrainTask) -> Report:
     """Moves a bar of a thousand units, with the epoch, the loss and the best figure behind it."""
     shown = 0
 
@@ -365,7 +369,7 @@ def _reporter(advance: Advance, metric: str) -> Report:
         nonlocal shown
         units = 1000 * progress.step // total
         loss = f"loss {progress.losses[-1][1]:.3f}" if progress.losses else ""
-        best = f"best {metric} {progress.best:.4f}" if progress.best is not None else ""
+        best = f"best {task.main_metric} {progress.best:.4f}" if progress.best is not None else ""
         advance(units - shown, f"epoch {progress.epoch + 1} {loss} {best}")
         shown = units
 

@@ -50,7 +50,7 @@ def write_model(
         model = model.half()
     model.save_pretrained(stage)
     student.tokenizer.save_pretrained(stage)
-    task.write_extras(stage, model)
+    task.write_extras(stage, model, recipe.model.max_tokens or 512)
     (stage / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
     plot_training(stage / "training.png", progress, task.main_metric)
     metrics = progress.best_metrics
@@ -100,6 +100,7 @@ def _told(recipe: Recipe) -> Recipe:
         validation=None if data.validation is None else _name(data.validation),
         unlabelled=tuple(map(_name, data.unlabelled)),
     )
+    recipe = recipe.updated("distil", cache=None)
     return recipe.updated(
         "model",
         base=None if model.base is None else _name(model.base),

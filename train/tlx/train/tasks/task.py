@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from tlx.runtime.errors import DataError
 from tlx.runtime.examples import Examples
 from tlx.runtime.tasks.task import Encoded, Input, Outputs, Task
-from tlx.train.batches import Batch, Ragged
+from tlx.train.batches import Batch, Ragged, Rows
 
 __all__ = ["TrainTask"]
 
@@ -29,7 +29,7 @@ class TrainTask(ABC):
     """
 
     half: ClassVar[type[Task]]
-    learns_alone: ClassVar[bool] = True
+    learns_alone: bool = True
     """False: all is learnt from a teacher."""
     transfers: bool = True
     """Whether augmented texts, labelled by a teacher, help its students."""
@@ -103,7 +103,10 @@ class TrainTask(ABC):
     def check_teacher(self, model: PreTrainedModel, source: str) -> None:
         """Raises DataError when the teacher's answers are of another kind than the data's gold."""
 
-    def write_extras(self, folder: Path, model: PreTrainedModel) -> None:
+    def start_from(self, source: str) -> None:
+        """Takes over what the task needs of the model (a folder or a name) that the student starts from."""
+
+    def write_extras(self, folder: Path, model: PreTrainedModel, max_tokens: int) -> None:
         """Files that belong to this task alone."""
 
     def config_changes(self) -> dict[str, Any]:
@@ -143,6 +146,15 @@ class TrainTask(ABC):
         self, model: PreTrainedModel, inputs: dict[str, torch.Tensor], **asked: bool
     ) -> tuple[torch.Tensor, Any]:
         """(outputs, all that the model returned)."""
+
+    @property
+    def rows_a_step(self) -> int:
+        """Rows of a batch on average, for transformers, where the recipe does not say."""
+        return 32
+
+    def drawn(self, rows: Rows, rng: np.random.Generator) -> Rows:
+        """The rows of one epoch (in groups that `rng` draws, say). Each row is there as before."""
+        return rows
 
     def corrupted(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """The batch as a training step sees it (masked tokens, for masked language models)."""

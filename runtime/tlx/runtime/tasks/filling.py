@@ -73,6 +73,10 @@ class FillMask(Task):
         return "token_accuracy"
 
     @property
+    def usage(self) -> Sequence[str]:
+        return (f'model("a text with a {self.mask_token} in it", top_k=3)',)
+
+    @property
     def wanted(self) -> str:
         return f"str with the mask token {self.mask_token}"
 
@@ -229,17 +233,19 @@ class FillMask(Task):
         return _clean(text) if self.clean_up_spaces else text
 
     def metrics(self, outputs: Outputs, examples: Examples) -> dict[str, float]:
-        """token_accuracy, the share of the masked tokens that the model names first, and pseudo_perplexity, e to the mean of
-        −log p(token). (Salazar et al. 2019, arXiv:1910.14659, mask one token at a time; here a text's share goes at once.)
+        """token_accuracy, the share of the masked tokens that the model names first; log_likelihood, the mean of
+        log p(token); pseudo_perplexity, e to minus that. (Salazar et al. 2019, arXiv:1910.14659, mask one token at a time; here
+        a text's share goes at once.)
         """
         gold, values = _gold(outputs), outputs.values
         there = gold != IGNORED
         if not there.any():
             raise DataError(f"{examples.source} has no token to mask: wanted plain text")
-        loss = -values[there, 0].astype(np.float64)
+        likelihood = float(values[there, 0].mean(dtype=np.float64))
         return {
             "token_accuracy": float(np.mean(best_of_lines(values)[there] == gold[there])),
-            "pseudo_perplexity": float(np.exp(min(loss.mean(), 80.0))),
+            "log_likelihood": likelihood,
+            "pseudo_perplexity": float(np.exp(min(-likelihood, 80.0))),
         }
 
     def flips(self, outputs: Outputs, reference: Outputs) -> float:

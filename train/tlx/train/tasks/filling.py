@@ -62,6 +62,11 @@ class TrainFilling(TrainTask):
         self.block = examples.source.lower().endswith(".txt") if told is None else told
         self.runtime = FillMask(mask_token="[MASK]")
 
+    @property
+    def main_metric(self) -> str:
+        """Training selects by the likelihood, which moves long before another token is named first."""
+        return "log_likelihood"
+
     def adopt_tokenizer(self, tokenizer: PreTrainedTokenizerFast) -> None:
         if tokenizer.mask_token is None:
             raise UsageError(

@@ -29,8 +29,11 @@ def write_card(folder: Folder) -> str:
 
 
 def _header(manifest: Manifest) -> str:
+    from tlx.runtime.tasks import task_named
+
     lineage = manifest.lineage
-    lines = ["library_name: onnxruntime", f"pipeline_tag: {manifest.task}"]
+    tag = task_named(manifest.task).optimum_task or manifest.task  # a name that the model hub knows
+    lines = ["library_name: onnxruntime", f"pipeline_tag: {tag}"]
     if lineage.get("license"):
         lines.append(f"license: {json.dumps(str(lineage['license']))}")
     lines += ["tags:", "- tlx", "- onnx", f"- {manifest.task}"]

@@ -130,6 +130,7 @@ def _small(
         pad_token_id=tokenizer.pad_token_id or 0,
         hidden_size=section.hidden,
         dropout=dropout,
+        head=task.half.architecture,
     )
     for name, value in task.config_changes().items():
         setattr(student.config, name, value)

@@ -14,6 +14,7 @@ __all__ = ["ALIASES", "TASKS", "Task", "guess_task", "task_named"]
 TASKS: dict[str, str] = {
     "feature-extraction": "tlx.runtime.tasks.embedding",
     "fill-mask": "tlx.runtime.tasks.filling",
+    "intent-slots": "tlx.runtime.tasks.joint",
     "question-answering": "tlx.runtime.tasks.answering",
     "regression": "tlx.runtime.tasks.regression",
     "token-classification": "tlx.runtime.tasks.tagging",

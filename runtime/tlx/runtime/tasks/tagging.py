@@ -113,6 +113,10 @@ class TokenClassification(TokenTask):
     def main_metric(self) -> str:
         return "f1" if self.tag_set.prefixed else "accuracy"
 
+    @property
+    def usage(self) -> Sequence[str]:
+        return (*super().usage, 'model(["one text", "another"], aggregation_strategy="first")   # whole words')
+
     @cached_property
     def tag_set(self) -> TagSet:
         return TagSet(self.labels)

@@ -15,9 +15,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tlx.train.students.student import StudentConfig, StudentEncoder, StudentForSequenceClassification
+from tlx.train.students.student import (
+    StudentConfig,
+    StudentEncoder,
+    StudentForSequenceClassification,
+    StudentForTokenClassification,
+)
 
-__all__ = ["ConvolutionConfig", "ConvolutionEncoder", "ConvolutionForSequenceClassification"]
+__all__ = [
+    "ConvolutionConfig",
+    "ConvolutionEncoder",
+    "ConvolutionForSequenceClassification",
+    "ConvolutionForTokenClassification",
+]
 
 
 class ConvolutionConfig(StudentConfig):
@@ -38,6 +48,7 @@ class ConvolutionEncoder(StudentEncoder):
         super().__init__(config)
         self.kernel_size = config.kernel_size
         self.feature_size = config.embedding_size + config.channels
+        self.token_size = 2 * config.channels
         self.token_weights = nn.Embedding(config.vocab_size, 1)
         self.windows = nn.Linear(config.kernel_size * config.embedding_size, config.channels, bias=False)
         self.sum_norm = nn.LayerNorm(config.embedding_size)
@@ -51,6 +62,13 @@ class ConvolutionEncoder(StudentEncoder):
         phrases = torch.relu(states.amax(1))
         return states, torch.cat([self.sum_norm(words), self.max_norm(phrases)], dim=1)
 
+    def around(self, states: Tensor) -> Tensor:
+        """The window that begins at the token, and the one that ends there."""
+        begun = ended = torch.relu(states)
+        for _ in range(self.kernel_size - 1):
+            ended = functional.pad(ended, (0, 0, 1, -1))
+        return torch.cat([begun, ended], dim=2)
+
     def _windows(self, embedded: Tensor) -> Tensor:
         """Each token's embedding beside those that follow it, `(batch, tokens, kernel_size · embedding_size)`."""
         shifts = [embedded]
@@ -61,6 +79,13 @@ class ConvolutionEncoder(StudentEncoder):
 
 class ConvolutionForSequenceClassification(StudentForSequenceClassification):
     """The convolution student with a text-classification head."""
+
+    config_class = ConvolutionConfig
+    encoder_class = ConvolutionEncoder
+
+
+class ConvolutionForTokenClassification(StudentForTokenClassification):
+    """The convolution student with a head over each token, which sees as many tokens before it as behind it."""
 
     config_class = ConvolutionConfig
     encoder_class = ConvolutionEncoder

@@ -14,9 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tlx.train.students.student import StudentConfig, StudentEncoder, StudentForSequenceClassification
+from tlx.train.students.student import (
+    StudentConfig,
+    StudentEncoder,
+    StudentForSequenceClassification,
+    StudentForTokenClassification,
+)
 
-__all__ = ["GruConfig", "GruEncoder", "GruForSequenceClassification"]
+__all__ = ["GruConfig", "GruEncoder", "GruForSequenceClassification", "GruForTokenClassification"]
 
 
 class GruConfig(StudentConfig):
@@ -35,6 +40,7 @@ class GruEncoder(StudentEncoder):
     def __init__(self, config: GruConfig) -> None:
         super().__init__(config)
         self.feature_size = 4 * config.hidden_size
+        self.token_size = 2 * config.hidden_size
         self.forwards = nn.GRU(config.embedding_size, config.hidden_size)
         self.backwards = nn.GRU(config.embedding_size, config.hidden_size)
         self.max_norm = nn.LayerNorm(2 * config.hidden_size)
@@ -65,6 +71,13 @@ def _reversal(inside: Tensor) -> Tensor:
 
 class GruForSequenceClassification(StudentForSequenceClassification):
     """The recurrent student with a text-classification head."""
+
+    config_class = GruConfig
+    encoder_class = GruEncoder
+
+
+class GruForTokenClassification(StudentForTokenClassification):
+    """The recurrent student with a head over each token."""
 
     config_class = GruConfig
     encoder_class = GruEncoder

@@ -13,7 +13,7 @@ __all__ = ["StudentOnnxConfig", "register_export"]
 
 
 class StudentOnnxConfig(TextEncoderOnnxConfig):  # type: ignore[misc]
-    """`input_ids` and `attention_mask`, both `(batch_size, sequence_length)` int64 → `logits (batch_size, labels)`."""
+    """`input_ids` and `attention_mask`, both `(batch_size, sequence_length)` int64 → `logits`, of each text or token."""
 
     NORMALIZED_CONFIG_CLASS = NormalizedTextConfig
     DEFAULT_ONNX_OPSET = 18
@@ -25,11 +25,11 @@ class StudentOnnxConfig(TextEncoderOnnxConfig):  # type: ignore[misc]
         return {"input_ids": axes, "attention_mask": axes}
 
 
-def register_export(model_types: tuple[str, ...]) -> None:
-    """Optimum exports these model types for text-classification. Again is harmless."""
+def register_export(task: str, model_types: tuple[str, ...]) -> None:
+    """Optimum exports these model types for the task. Again is harmless."""
     register = TasksManager.create_register("onnx")
     for model_type in model_types:
-        register(model_type, "text-classification")(StudentOnnxConfig)
+        register(model_type, task)(StudentOnnxConfig)
     if TasksManager._infer_library_from_model_or_model_class is not _infer_library:
         TasksManager._infer_library_from_model_or_model_class = staticmethod(_infer_library)
 

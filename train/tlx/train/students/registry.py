@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tlx.runtime.errors import UsageError
 
@@ -16,26 +16,31 @@ ARCHITECTURES = ("transformer", "convolution", "gru", "bag")
 
 
 def register() -> None:
-    """AutoConfig and AutoModelForSequenceClassification know the students, and so does Optimum's ONNX export if it is
+    """AutoConfig and transformers' classes for the heads know the students, and so does Optimum's ONNX export if it is
     installed. Again is harmless."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
-    from tlx.train.students.bag import BagConfig, BagForSequenceClassification
-    from tlx.train.students.convolution import ConvolutionConfig, ConvolutionForSequenceClassification
-    from tlx.train.students.gru import GruConfig, GruForSequenceClassification
+    from tlx.train.students import bag, convolution, gru
 
-    pairs = (
-        (ConvolutionConfig, ConvolutionForSequenceClassification),
-        (GruConfig, GruForSequenceClassification),
-        (BagConfig, BagForSequenceClassification),
-    )
-    for config, model in pairs:
+    texts: dict[Any, Any] = {
+        convolution.ConvolutionConfig: convolution.ConvolutionForSequenceClassification,
+        gru.GruConfig: gru.GruForSequenceClassification,
+        bag.BagConfig: bag.BagForSequenceClassification,
+    }
+    tokens: dict[Any, Any] = {
+        convolution.ConvolutionConfig: convolution.ConvolutionForTokenClassification,
+        gru.GruConfig: gru.GruForTokenClassification,
+    }
+    for config, model in texts.items():
         AutoConfig.register(config.model_type, config, exist_ok=True)
         AutoModelForSequenceClassification.register(config, model, exist_ok=True)
+    for config, model in tokens.items():
+        AutoModelForTokenClassification.register(config, model, exist_ok=True)
     if importlib.util.find_spec("optimum") and importlib.util.find_spec("optimum.exporters.onnx"):
         from tlx.train.students.onnx import register_export
 
-        register_export(tuple(config.model_type for config, _ in pairs))
+        register_export("text-classification", tuple(config.model_type for config in texts))
+        register_export("token-classification", tuple(config.model_type for config in tokens))
 
 
 def build_student(
@@ -49,8 +54,11 @@ def build_student(
     head_size: int | None = None,
     layers: int | None = None,
     dropout: float | None = None,
+    head: str = "SequenceClassification",
 ) -> PreTrainedModel:
     """A student of random weights, registered and ready to train. A size of None is the architecture's default.
+
+    `head` is the end of transformers' class names: SequenceClassification or TokenClassification.
 
     `hidden_size` is the convolution's channels, one direction of the GRU, or the transformer's width; a bag has none.
     `layers` is of the transformer only; `embedding_size` and `head_size` of the others. Raises UsageError for an
@@ -73,13 +81,16 @@ def build_student(
     sizes = {has[name]: value for name, value in given.items()}
     register()
     if kind == "transformer":
-        return _transformer(vocab_size, num_labels, pad_token_id, sizes)
-    from transformers import AutoConfig, AutoModelForSequenceClassification
+        return _transformer(vocab_size, num_labels, pad_token_id, sizes, head)
+    if kind == "bag" and head == "TokenClassification":
+        raise UsageError("a bag knows no order of words, so it cannot tag them: choose convolution or gru")
+    import transformers
+    from transformers import AutoConfig
 
     config = AutoConfig.for_model(
         f"tlx-{kind}", vocab_size=vocab_size, num_labels=num_labels, pad_token_id=pad_token_id, **sizes
     )
-    return AutoModelForSequenceClassification.from_config(config)
+    return getattr(transformers, f"AutoModelFor{head}").from_config(config)
 
 
 _SMALL = {"embedding_size": "embedding_size", "head_size": "head_size", "dropout": "dropout"}
@@ -91,9 +102,12 @@ _SIZES: dict[str, dict[str, str]] = {
 }
 
 
-def _transformer(vocab_size: int, num_labels: int, pad_token_id: int, sizes: dict[str, float]) -> PreTrainedModel:
+def _transformer(
+    vocab_size: int, num_labels: int, pad_token_id: int, sizes: dict[str, float], head_name: str
+) -> PreTrainedModel:
     """A BERT with heads of 32 (64 from width 512)."""
-    from transformers import BertConfig, BertForSequenceClassification
+    import transformers
+    from transformers import BertConfig
 
     sizes = {"hidden_size": 256, "num_hidden_layers": 2, **sizes}
     width = int(sizes["hidden_size"])
@@ -108,4 +122,4 @@ def _transformer(vocab_size: int, num_labels: int, pad_token_id: int, sizes: dic
         intermediate_size=4 * width,
         **sizes,
     )
-    return BertForSequenceClassification(config)
+    return getattr(transformers, f"BertFor{head_name}")(config)

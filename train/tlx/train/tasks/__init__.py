@@ -15,6 +15,7 @@ __all__ = ["TRAIN_TASKS", "train_task"]
 
 TRAIN_TASKS = {
     "feature-extraction": "tlx.train.tasks.embedding",
+    "intent-slots": "tlx.train.tasks.joint",
     "fill-mask": "tlx.train.tasks.filling",
     "question-answering": "tlx.train.tasks.answering",
     "regression": "tlx.train.tasks.regression",

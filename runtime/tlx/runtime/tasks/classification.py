@@ -128,7 +128,9 @@ class TextClassification(Task):
 
     def examples_of(self, source: str | Path, columns: Mapping[str, str], *, split: str = "test") -> Examples:
         """As `read`; where the model rejects, rows labelled `oos_label` or not at all are out of scope: their gold is None."""
-        oos = self.oos_label if self.reject_below is not None and self.oos_label not in self.labels else None
+        oos = None
+        if self.reject_below is not None:
+            oos = "" if self.oos_label in self.labels else self.oos_label
         return self._read(source, columns, split, oos)
 
     @classmethod

@@ -46,7 +46,7 @@ def read(source: str | Path, columns: Mapping[str, str], split: str) -> Examples
     negative = next((lowered[name] for name in NEGATIVES if name in lowered and "label" not in columns), None)
     names = [*pair] if negative is None else [*pair, negative]
     inputs = list(zip(*(column_texts(table, name) for name in names), strict=True))
-    gold = None if negative is not None else _scores(table, columns)
+    gold = None if negative is not None else _scores(table, columns, names)
     return Examples(source=table.source, inputs=inputs, gold=gold, sha256=table.sha256)
 
 
@@ -65,11 +65,12 @@ def _single(table: Table, columns: Mapping[str, str]) -> Examples:
     return Examples(source=table.source, inputs=[*column_texts(table, column)], gold=gold, sha256=table.sha256)
 
 
-def _scores(table: Table, columns: Mapping[str, str]) -> list[float] | None:
-    lowered = {name.lower() for name in table.columns}
-    if "label" not in columns and lowered.isdisjoint((*SCORE_NAMES, *LABEL_NAMES)):
+def _scores(table: Table, columns: Mapping[str, str], texts: Sequence[str]) -> list[float] | None:
+    others = {name.lower() for name in table.columns if name not in texts}
+    usual = [name for name in (*SCORE_NAMES, *LABEL_NAMES) if name in others]
+    if "label" not in columns and not usual:
         return None
-    column = pick_column(table, "label", (*SCORE_NAMES, *LABEL_NAMES), columns.get("label"))
+    column = pick_column(table, "label", usual, columns.get("label"))
     scores = []
     for row, value in enumerate(table.columns[column]):
         try:

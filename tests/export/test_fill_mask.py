@@ -120,7 +120,7 @@ def test_answers_are_those_of_the_pipeline(folders: Callable[[str], Path], kind:
     inputs = masked_texts(model.task.mask_token, count)
     ids = [len(oracle.tokenizer(text)["input_ids"]) for text in inputs]
     inputs = [text for text, length in zip(inputs, ids, strict=True) if length <= 64]
-    assert len(inputs) > 0.85 * count
+    assert len(inputs) > 0.75 * count
     for text, answer in zip(inputs, model(inputs), strict=True):
         assert_same(answer, oracle(text))
 
@@ -222,7 +222,7 @@ def test_any_unicode_is_answered(folders: Callable[[str], Path], before: str, af
     fills = answer if isinstance(answer[0], dict) else answer[0]
     scores = [fill["score"] for fill in fills]
     assert scores == sorted(scores, reverse=True)
-    assert 0 <= min(scores)
+    assert min(scores) >= 0
     assert max(scores) <= 1.0001
 
 

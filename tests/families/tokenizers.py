@@ -32,35 +32,43 @@ SENTENCES = {
 }
 
 
-def word_piece(*, lowercase: bool = True, size: int = 300) -> Any:
-    """As BERT's: [CLS] … [SEP]; Chinese characters stand alone."""
-    from tokenizers import BertWordPieceTokenizer
-    from transformers import BertTokenizerFast
+def word_piece(kind: str = "BertTokenizerFast", *, lowercase: bool = True) -> Any:
+    """As BERT's, [CLS] … [SEP], or MPNet's, <s> … </s>; Chinese characters stand alone."""
+    import transformers
+    from tokenizers import AddedToken, BertWordPieceTokenizer
 
     backend = BertWordPieceTokenizer(lowercase=lowercase, strip_accents=lowercase)
+    mpnet = kind == "MPNetTokenizerFast"
+    names = {**SENTENCES, "unk_token": "[UNK]"} if mpnet else dict(WORD_PIECE)
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    backend.train_from_iterator(TEXTS, vocab_size=size, min_frequency=1, show_progress=False, special_tokens=special)
-    _with_ends(backend._tokenizer, "[CLS]", "[SEP]")
-    return BertTokenizerFast(tokenizer_object=backend._tokenizer, do_lower_case=lowercase, model_max_length=64)
+    if mpnet:
+        special = ["<s>", "<pad>", "</s>", "[UNK]", "<mask>"]
+    backend.train_from_iterator(TEXTS, vocab_size=300, min_frequency=1, show_progress=False, special_tokens=special)
+    _with_ends(backend._tokenizer, names["cls_token"], names["sep_token"])
+    given: dict[str, Any] = dict(names)
+    if mpnet:
+        given["mask_token"] = AddedToken("<mask>", lstrip=True, special=True)
+    made = getattr(transformers, kind)
+    return made(tokenizer_object=backend._tokenizer, do_lower_case=lowercase, model_max_length=64, **given)
 
 
-def byte_pairs(kind: str = "RobertaTokenizerFast") -> Any:
+def byte_pairs() -> Any:
     """As RoBERTa's: <s> … </s>, the mask takes the space before it."""
-    import transformers
     from tokenizers import AddedToken, ByteLevelBPETokenizer
+    from transformers import RobertaTokenizerFast
 
     backend = ByteLevelBPETokenizer()
     special = ["<s>", "<pad>", "</s>", "<unk>"]
     backend.train_from_iterator(TEXTS, vocab_size=400, min_frequency=1, show_progress=False, special_tokens=special)
-    backend._tokenizer.add_special_tokens([AddedToken("<mask>", lstrip=True, special=True)])
-    _with_ends(backend._tokenizer, "<s>", "</s>")
-    made = getattr(transformers, kind)
     mask = AddedToken("<mask>", lstrip=True, special=True)
-    return made(tokenizer_object=backend._tokenizer, model_max_length=64, **{**SENTENCES, "mask_token": mask})
+    backend._tokenizer.add_special_tokens([mask])
+    _with_ends(backend._tokenizer, "<s>", "</s>")
+    given: dict[str, Any] = {**SENTENCES, "mask_token": mask}
+    return RobertaTokenizerFast(tokenizer_object=backend._tokenizer, model_max_length=64, **given)
 
 
 def unigram(kind: str = "XLMRobertaTokenizerFast") -> Any:
-    """As XLM-R's: ▁ begins a word."""
+    """As XLM-R's, <s> … </s>, or DeBERTa-v3's, [CLS] … [SEP]; ▁ begins a word."""
     import transformers
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -68,22 +76,37 @@ def unigram(kind: str = "XLMRobertaTokenizerFast") -> Any:
     backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace("  ", " ")])
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.decoder = decoders.Metaspace()
-    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    names = SENTENCES if kind == "XLMRobertaTokenizerFast" else WORD_PIECE
+    special = [names[f"{name}_token"] for name in ("cls", "pad", "sep", "unk")]
     trainer = trainers.UnigramTrainer(
-        vocab_size=200, unk_token="<unk>", special_tokens=special, show_progress=False, shrinking_factor=0.75
+        vocab_size=200, unk_token=special[3], special_tokens=special, show_progress=False, shrinking_factor=0.75
     )
     backend.train_from_iterator(TEXTS, trainer)
-    mask = AddedToken("<mask>", lstrip=True, special=True)
+    mask = AddedToken(names["mask_token"], lstrip=kind == "XLMRobertaTokenizerFast", special=True)
     backend.add_special_tokens([mask])
-    _with_ends(backend, "<s>", "</s>")
-    return getattr(transformers, kind)(
-        tokenizer_object=backend, model_max_length=64, **{**SENTENCES, "mask_token": mask}
-    )
+    _with_ends(backend, names["cls_token"], names["sep_token"])
+    given: dict[str, Any] = {**names, "mask_token": mask}
+    return getattr(transformers, kind)(tokenizer_object=backend, model_max_length=64, **given)
 
 
-def _with_ends(backend: Any, begin: str, end: str) -> None:
+def modern_pairs() -> Any:
+    """As ModernBERT's: byte-level BPE with BERT's special tokens and no token types."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    backend = ByteLevelBPETokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    backend.train_from_iterator(TEXTS, vocab_size=400, min_frequency=1, show_progress=False, special_tokens=special)
+    _with_ends(backend._tokenizer, "[CLS]", "[SEP]", types=False)
+    given: dict[str, Any] = {**WORD_PIECE, "model_input_names": ["input_ids", "attention_mask"]}
+    return PreTrainedTokenizerFast(tokenizer_object=backend._tokenizer, model_max_length=64, **given)
+
+
+def _with_ends(backend: Any, begin: str, end: str, *, types: bool = True) -> None:
     from tokenizers.processors import TemplateProcessing
 
     ids = [(token, backend.token_to_id(token)) for token in (begin, end)]
-    pair = f"{begin} $A {end} $B:1 {end}:1" if begin == "[CLS]" else f"{begin} $A {end} {end} $B {end}"
+    pair = f"{begin} $A {end} {end} $B {end}"
+    if begin == "[CLS]":
+        pair = f"{begin} $A {end} $B:1 {end}:1" if types else f"{begin} $A {end} $B {end}"
     backend.post_processor = TemplateProcessing(single=f"{begin} $A {end}", pair=pair, special_tokens=ids)

@@ -93,6 +93,8 @@ def export_command(
             "metric and makes the verification real",
             file=sys.stderr,
         )
+    from tlx.runtime.tasks import task_named
+
     with _progress() as say:
         result = export(folder, config=config, say=say)
     manifest = result.folder.manifest
@@ -102,7 +104,9 @@ def export_command(
     _print_table(manifest)
     chosen = manifest.default["cpu"]
     shown = folder if out is None else out
-    print(f'next: tlx predict {shown} "a text"   (loads {chosen} by default)', file=sys.stderr)
+    item = task_named(manifest.task).from_manifest(manifest).golden(["a text", "another"])[0]
+    texts = " ".join(f'"{text}"' for text in ((item,) if isinstance(item, str) else item))
+    print(f"next: tlx predict {shown} {texts}   (loads {chosen} by default)", file=sys.stderr)
 
 
 @contextmanager

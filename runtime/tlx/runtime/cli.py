@@ -205,9 +205,9 @@ def inspect(folder: FolderArgument, as_json: JsonOption = False) -> None:
     else:
         labels = found["labels"]
         shown = ", ".join(labels[:12]) + (" …" if len(labels) > 12 else "")
-        typer.echo(
-            f"{found['path']}: {found['task']}, up to {found['max_tokens']} tokens\n{len(labels)} labels: {shown}"
-        )
+        typer.echo(f"{found['path']}: {found['task']}, up to {found['max_tokens']} tokens")
+        if labels:
+            typer.echo(f"{len(labels)} labels: {shown}")
         _print_variants(found)
         _print_mapping("lineage", found["lineage"])
     if found["faults"]:

@@ -40,9 +40,11 @@ def encode_windows(tokens: Tokens, inputs: Sequence[Input], *, parallel: bool = 
     owners: list[int] = []
     notes: list[Window] = []
     for owner, encoding in enumerate(tokens.encodings(fitted, parallel=parallel)):
+        typed = any(encoding.type_ids)
         for part in (encoding, *encoding.overflowing):
             rows.append(np.array(part.ids or [tokens.pad_id or 0], dtype=np.int64))
-            types.append(np.array(part.type_ids or [0], dtype=np.int64))
+            # Further windows have types 1 even where the tokenizer's template (RoBERTa's) gives none.
+            types.append(np.array(part.type_ids or [0], dtype=np.int64) * typed)
             owners.append(owner)
             notes.append(_window(part))
     return Encoded(rows, types, np.array(owners, dtype=np.int64), notes, truncated)

@@ -1,9 +1,11 @@
 """Tokens' logits → entities, as transformers.pipeline("token-classification") aggregates them, in numpy.
 
-Two differences, where transformers is plainly wrong. What goes on with a word is told by the vocabulary's "##", not by
+Three differences, where transformers is plainly wrong. What goes on with a word is told by the vocabulary's "##", not by
 the token's length, which differs from its text's wherever lower-casing or normalising changes that (é written as two
-characters). And the string of an entity is decoded once, from all its tokens: decoded word by word and then again, as
-transformers does for first, average and max, byte-level tokenizers lose every accent and SentencePiece every space.
+characters). Where no token tells (byte-level, SentencePiece), tabs and line ends part words as spaces do, each Chinese
+character is a word, and the bytes of one character belong together. And the string of an entity is decoded once, from
+all its tokens: decoded word by word and then again, as transformers does for first, average and max, byte-level
+tokenizers lose accents and SentencePiece every space.
 """
 
 from __future__ import annotations

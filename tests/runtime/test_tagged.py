@@ -1,0 +1,205 @@
+"""Tagged data: every form gives the same words, and each fault is told with its line."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tlx.runtime.errors import DataError
+from tlx.runtime.tagged import _words_of_spans, find_words, holds_tags, join_words, ordered_tags, read_tagged
+from tlx.runtime.tasks import guess_task
+
+WORDS = [("Anna", "B-PER"), ("Lee", "I-PER"), ("sees", "O"), ("Rome", "B-LOC")]
+GOLD = ((0, 4, "B-PER"), (5, 8, "I-PER"), (9, 13, "O"), (14, 18, "B-LOC"))
+
+
+def write(path: Path, content: str | list[Any]) -> Path:
+    if not isinstance(content, str):
+        content = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in content)
+    path.write_text(content, encoding="utf-8", newline="")
+    return path
+
+
+def conll(tags: list[str]) -> str:
+    return "".join(f"w{i}\t{tag}\n" for i, tag in enumerate(tags))
+
+
+FORMS: dict[str, tuple[str, str | list[Any]]] = {
+    "tabs": ("d.conll", "".join(f"{w}\t{t}\n" for w, t in WORDS)),
+    "spaces and more columns": ("d.bio", "-DOCSTART- -X- O\n\n" + "".join(f"{w} NN x {t}\n" for w, t in WORDS)),
+    "carriage returns": ("d.iob", "\ufeff\r\n" + "".join(f"{w}\t{t}\r\n" for w, t in WORDS) + "\r\n\r\n"),
+    "tokens and tags": ("d.jsonl", [{"tokens": [w for w, _ in WORDS], "ner_tags": [t for _, t in WORDS]}]),
+    "spans as objects": (
+        "d.jsonl",
+        [
+            {
+                "text": "Anna Lee sees Rome",
+                "entities": [
+                    {"start": 14, "end": 18, "label": "LOC"},
+                    {"start": 0, "end": 8, "label": "PER"},
+                ],
+            }
+        ],
+    ),
+    "spans as lists": ("d.jsonl", [{"text": "Anna Lee sees Rome", "labels": [[0, 8, "PER"], [14, 18, "LOC"]]}]),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_same_text_and_words(form: str, tmp_path: Path) -> None:
+    name, content = FORMS[form]
+    path = write(tmp_path / name, content)
+    found = read_tagged(path, {})
+    assert found.texts == ["Anna Lee sees Rome"]
+    assert found.words == [GOLD]
+    assert guess_task(path) == "token-classification"
+    assert len(found.sha256) == 64
+
+
+def test_sentences_end_at_empty_lines_and_at_document_starts(tmp_path: Path) -> None:
+    found = read_tagged(write(tmp_path / "d.conll", "a\tO\n\n\nb\tO\nc\tO\n-DOCSTART-\tO\nd\tO\n"), {})
+    assert found.texts == ["a", "b c", "d"]
+    assert found.where[1].endswith("d.conll line 4")
+
+
+def test_chinese_characters_become_plain_text_and_other_words_keep_their_spaces() -> None:
+    assert join_words(["我", "在", "New", "York", "，", "好"]) == (
+        "我在 New York ，好",
+        [(0, 1), (1, 2), (3, 6), (7, 11), (12, 13), (13, 14)],
+    )
+
+
+def test_each_chinese_character_of_a_spanned_text_is_a_word(tmp_path: Path) -> None:
+    found = read_tagged(write(tmp_path / "d.jsonl", [{"text": "我在北京 ok", "spans": [[2, 4, "LOC"]]}]), {})
+    assert found.words[0] == ((0, 1, "O"), (1, 2, "O"), (2, 3, "B-LOC"), (3, 4, "I-LOC"), (5, 7, "O"))
+
+
+def test_words_are_cut_at_the_borders_of_spans(tmp_path: Path) -> None:
+    found = read_tagged(write(tmp_path / "d.jsonl", [{"text": "in Rome.", "entities": [[3, 7, "LOC"]]}]), {})
+    assert found.words[0] == ((0, 2, "O"), (3, 7, "B-LOC"), (7, 8, "O"))
+
+
+@pytest.mark.parametrize(
+    ("tags", "bio"),
+    [
+        (["B-A", "E-A", "S-B", "O"], ["B-A", "I-A", "B-B", "O"]),
+        (["B-A", "I-A", "L-A", "U-A"], ["B-A", "I-A", "I-A", "B-A"]),
+    ],
+)
+def test_other_schemes_become_bio(tags: list[str], bio: list[str], tmp_path: Path) -> None:
+    found = read_tagged(write(tmp_path / "d.conll", conll(tags)), {})
+    assert [tag for _, _, tag in found.words[0]] == bio
+
+
+def test_tags_that_go_on_with_nothing_are_repaired_and_counted_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.conll", conll(["I-A", "I-A", "I-B", "O", "I-B", "B-A", "E-A", "I-A"]))
+    with pytest.warns(UserWarning, match=r"4 tags go on .* \(the first: .*d.conll line 1\): each was read as B-"):
+        found = read_tagged(path, {})
+    assert [tag for _, _, tag in found.words[0]] == ["B-A", "I-A", "B-B", "O", "B-B", "B-A", "I-A", "B-A"]
+
+
+def test_a_sentence_never_goes_on_with_the_one_before(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="1 tags go on"):
+        found = read_tagged(write(tmp_path / "d.conll", "a\tB-A\n\nb\tI-A\n"), {})
+    assert found.words[1] == ((0, 1, "B-A"),)
+
+
+def test_tags_without_prefixes_are_taken_as_they_are(tmp_path: Path) -> None:
+    found = read_tagged(write(tmp_path / "d.conll", "a\tDET\nb\tNOUN\n)\t-RRB-\n"), {})
+    assert ordered_tags(found.words) == ("-RRB-", "DET", "NOUN")
+
+
+def test_outside_comes_first_among_the_labels(tmp_path: Path) -> None:
+    assert ordered_tags(read_tagged(write(tmp_path / "d.conll", conll(["B-A", "O", "B-Z"])), {}).words) == (
+        "O",
+        "B-A",
+        "B-Z",
+    )
+
+
+FAULTS: dict[str, tuple[str, str | list[Any], str]] = {
+    "no tag": ("d.conll", "a\tO\nb\n", r"d\.conll line 2 has no tag behind 'b'"),
+    "an empty tag": ("d.conll", "a\tO\nb\t\n", r"d\.conll line 2 has no tag behind 'b'"),
+    "no token": ("d.conll", "a\tO\n\tO\n", r"d\.conll line 2 has a tag but no token"),
+    "an unknown prefix": ("d.conll", "a\tB-X\n\nb\tQ-X\n", r"d\.conll line 3: the tag 'Q-X' is neither O nor begins"),
+    "a tag without its prefix": ("d.conll", "a\tB-X\nb\tX\n", r"d\.conll line 2: the tag 'X' is neither O nor begins"),
+    "an empty file": ("d.conll", "\n \n", r"d\.conll is empty"),
+    "only document starts": ("d.conll", "-DOCSTART-\tO\n", r"d\.conll holds no sentence"),
+    "too many tags": (
+        "d.jsonl",
+        [{"tokens": ["a"], "tags": ["O"]}, {"tokens": ["a", "b"], "tags": ["O", "O", "O"]}],
+        r"d\.jsonl line 2 has 2 tokens but 3 tags: wanted one tag for each token",
+    ),
+    "too few tags": ("d.jsonl", [{"tokens": ["a", "b"], "tags": ["O"]}], "has 2 tokens but 1 tags"),
+    "tags that are no list": ("d.jsonl", [{"tokens": ["a"], "tags": "O"}], "'tags' holds 'O': wanted a list"),
+    "tokens that are no words": ("d.jsonl", [{"tokens": ["a", 3], "tags": ["O", "O"]}], "something that is no word"),
+    "no column of tags": ("d.jsonl", [{"tokens": ["a"], "x": 1}], r"no column that looks like a label"),
+    "a span outside": ("d.jsonl", [{"text": "ab", "spans": [[0, 3, "X"]]}], "the span 0 to 3 lies outside the text's 2"),
+    "a span that ends early": ("d.jsonl", [{"text": "ab", "spans": [[1, 1, "X"]]}], "the span 1 to 1 lies outside"),
+    "a negative span": ("d.jsonl", [{"text": "ab", "spans": [[-1, 1, "X"]]}], "the span -1 to 1 lies outside"),
+    "spans that overlap": (
+        "d.jsonl",
+        [{"text": "x", "spans": []}, {"text": "abc", "spans": [[1, 3, "Y"], [0, 2, "X"]]}],
+        r"d\.jsonl line 2: the spans 0 to 2 and 1 to 3 overlap",
+    ),
+    "a span of white space": ("d.jsonl", [{"text": "a  b", "spans": [[1, 3, "X"]]}], "holds only white space"),
+    "a span without a label": ("d.jsonl", [{"text": "ab", "spans": [{"start": 0, "end": 1}]}], "has no label"),
+    "a span that is none": ("d.jsonl", [{"text": "ab", "spans": [[0, "1", "X"]]}], "is no span: wanted"),
+    "spans that are no list": ("d.jsonl", [{"text": "ab", "spans": [[0, 1, "X"]]}, {"text": "a", "spans": 7}], "wanted a list of spans"),
+    "a text of white space": ("d.jsonl", [{"text": "ab", "spans": []}, {"text": "  ", "spans": []}], "is empty"),
+    "a broken line": ("d.jsonl", '{"tokens": ["a"], "tags": ["O"]}\n{"tokens": [\n', r"d\.jsonl line 2 is not valid JSON"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_told_in_one_line_with_its_place(fault: str, tmp_path: Path) -> None:
+    name, content, message = FAULTS[fault]
+    with pytest.raises(DataError, match=message) as caught:
+        read_tagged(write(tmp_path / name, content), {})
+    assert "\n" not in str(caught.value)
+
+
+def test_plain_classification_data_are_not_taken_for_tagged_ones() -> None:
+    assert not holds_tags({"text": "a", "labels": ["x", "y"]})
+    assert not holds_tags({"text": "a", "labels": []})
+    assert not holds_tags({"text": "a", "label": "x"})
+    assert not holds_tags({"tokens": ["a"]})
+
+
+WORD = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6).map(str.strip).filter(bool)
+
+
+@settings(deadline=None)
+@given(st.lists(WORD, max_size=8))
+def test_words_stand_in_the_joined_text_where_they_are_said_to(words: list[str]) -> None:
+    text, spans = join_words(words)
+    assert [text[start:end] for start, end in spans] == words
+    assert find_words(text, words) == spans
+    assert len(text) == max((end for _, end in spans), default=0)
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30), st.data())
+def test_spanned_words_stay_within_their_text_and_its_spans(text: str, data: st.DataObject) -> None:
+    borders = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=6)))
+    spans = [(a, b, "X") for a, b in zip(borders[::2], borders[1::2], strict=False) if text[a:b].strip()]
+    if not text.strip():
+        return
+    words = _words_of_spans(text, spans, "here")
+    assert all(0 <= start < end <= len(text) and text[start:end].strip() for start, end, _ in words)
+    assert [word[:2] for word in words] == sorted(word[:2] for word in words)
+    inside = {i for a, b, _ in spans for i in range(a, b)}
+    assert all((tag != "O") == set(range(start, end)).issubset(inside) for start, end, tag in words)
+    assert sum(tag == "B-X" for _, _, tag in words) == len(spans)
+
+
+def test_no_warning_where_nothing_was_repaired(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_tagged(write(tmp_path / "d.conll", conll(["B-A", "I-A", "O", "B-B"])), {})

@@ -1,0 +1,375 @@
+"""token-classification against transformers.pipeline (torch), its windows, and where transformers is plainly wrong."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.taggers import TAGS, save_tagger, tagger, tokenizer_of, varied_texts
+
+from tlx.runtime import load
+from tlx.runtime.errors import FolderError, UsageError
+from tlx.runtime.examples import Examples
+from tlx.runtime.folder import Manifest
+from tlx.runtime.predictor import Predictor
+from tlx.runtime.tasks.tagging import TokenClassification
+
+KINDS = ("wordpiece", "bytes", "unigram")
+STRATEGIES = ("none", "simple", "first", "average", "max")
+PLAIN = [text for text in varied_texts(900, seed=3, longest=9) if text.isascii() and "  " not in text.strip()]
+
+
+class Tagger:
+    """One tiny model, as transformers has it and as tlx has it."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        from transformers import pipeline
+
+        self.tokenizer = tokenizer_of(kind)
+        model = tagger(self.tokenizer)
+        self.folder = save_tagger(model, self.tokenizer, folder)
+        self.tlx: Predictor = load(self.folder, threads=1)
+        self.pipeline: Any = pipeline("token-classification", model=model, tokenizer=self.tokenizer)
+
+    def fitting(self, texts: Sequence[str], count: int) -> list[str]:
+        """Those that need no second window."""
+        lengths = self.tlx.task.encode(self.tlx._engine.tokens, texts)
+        several = set() if lengths.owners is None else set(np.flatnonzero(np.bincount(lengths.owners) > 1).tolist())
+        return [text for row, text in enumerate(texts) if row not in several][:count]
+
+    def expected(
+        self, texts: Sequence[str], strategies: Sequence[str], ignore_labels: Sequence[str] = ("O",)
+    ) -> dict[str, list[list[dict[str, Any]]]]:
+        """The pipeline's own answers: its model runs once a text."""
+        found: dict[str, list[list[dict[str, Any]]]] = {strategy: [] for strategy in strategies}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "Tokenizer does not support real words"
+            for text in texts:
+                (chunk,) = self.pipeline.preprocess(text, is_split_into_words=False)
+                outputs = self.pipeline.forward(chunk)
+                for strategy in strategies:
+                    _, _, options = self.pipeline._sanitize_parameters(aggregation_strategy=strategy)
+                    found[strategy].append(self.pipeline.postprocess([outputs], ignore_labels=ignore_labels, **options))
+        return found
+
+
+@pytest.fixture(scope="module")
+def taggers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tagger]:
+    return {kind: Tagger(kind, tmp_path_factory.mktemp(kind) / "model") for kind in KINDS}
+
+
+def assert_same(
+    found: Sequence[Sequence[Any]], expected: Sequence[Sequence[Any]], texts: Sequence[str], *, words: bool = True
+) -> None:
+    for text, ours, theirs in zip(texts, found, expected, strict=True):
+        exact = [{k: v for k, v in e.items() if k != "score" and (words or k != "word")} for e in ours]
+        assert exact == [{k: v for k, v in e.items() if k != "score" and (words or k != "word")} for e in theirs], text
+        assert [list(e) for e in ours] == [list(e) for e in theirs]
+        np.testing.assert_allclose([e["score"] for e in ours], [float(e["score"]) for e in theirs], atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tokens_and_simple_groups_are_the_pipelines_own(kind: str, taggers: dict[str, Tagger]) -> None:
+    both = taggers[kind]
+    texts = both.fitting(varied_texts(700), 520)
+    assert len(texts) >= 500
+    expected = both.expected(texts, STRATEGIES[:2])
+    for strategy in STRATEGIES[:2]:
+        assert_same(both.tlx(texts, aggregation_strategy=strategy), expected[strategy], texts)
+        assert sum(map(len, expected[strategy])) > 1000
+
+
+def test_words_of_every_strategy_are_the_pipelines_own(taggers: dict[str, Tagger]) -> None:
+    both = taggers["wordpiece"]
+    texts = both.fitting(varied_texts(700, seed=1), 500)
+    expected = both.expected(texts, STRATEGIES[2:])
+    for strategy in STRATEGIES[2:]:
+        assert_same(both.tlx(texts, aggregation_strategy=strategy), expected[strategy], texts)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES[2:])
+def test_words_of_byte_level_tokens_are_the_pipelines_own_in_plain_texts(
+    strategy: str, taggers: dict[str, Tagger]
+) -> None:
+    both = taggers["bytes"]
+    texts = [text for text in both.fitting(PLAIN, 100) if not set(text) & set("\t\n")]
+    assert len(texts) > 50
+    assert_same(both.tlx(texts, aggregation_strategy=strategy), both.expected(texts, [strategy])[strategy], texts)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_is_answered_alike_alone_and_among_others(kind: str, taggers: dict[str, Tagger]) -> None:
+    tlx = taggers[kind].tlx
+    texts = varied_texts(60, seed=2)
+    together = tlx(texts, aggregation_strategy="first")
+    assert_same([tlx(text, aggregation_strategy="first") for text in texts], together, texts)
+    assert_same(list(tlx(iter(texts), aggregation_strategy="first")), together, texts)
+
+
+def test_simple_is_the_default_where_tags_have_prefixes_and_none_where_not(taggers: dict[str, Tagger]) -> None:
+    tlx = taggers["wordpiece"].tlx
+    text = "Anna flew to Paris"
+    assert tlx(text) == tlx(text, aggregation_strategy="simple")
+    outputs = tlx.run([text])
+    plain = TokenClassification(labels=("O", "NOUN", "VERB", "DET", "ADJ"))
+    assert plain.answers(outputs) == plain.answers(outputs, aggregation_strategy="none")
+    assert plain.main_metric == "accuracy"
+
+
+def test_ignored_labels_are_the_callers_choice(taggers: dict[str, Tagger]) -> None:
+    both = taggers["wordpiece"]
+    text = "Anna flew to Paris and New York on Monday"
+    both_ways = [both.tlx(text, ignore_labels=[]), both.tlx(text, ignore_labels=["O", "PER"])]
+    (chunk,) = both.pipeline.preprocess(text, is_split_into_words=False)
+    outputs = both.pipeline.forward(chunk)
+    _, _, options = both.pipeline._sanitize_parameters(aggregation_strategy="simple")
+    for ours, ignored in zip(both_ways, ([], ["O", "PER"]), strict=True):
+        theirs = both.pipeline.postprocess([outputs], ignore_labels=ignored, **options)
+        assert_same([ours], [theirs], [text])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"aggregation_strategy": "best"},
+            "aggregation_strategy is 'best': wanted one of none, simple, first, average",
+        ),
+        ({"ignore_labels": "O"}, r"ignore_labels is 'O': wanted a list of labels"),
+        ({"top_k": 3}, "token-classification has no option 'top_k': it has aggregation_strategy and ignore_labels"),
+    ],
+)
+def test_a_wrong_option_is_refused_with_what_was_wanted(
+    options: dict[str, Any], message: str, taggers: dict[str, Tagger]
+) -> None:
+    for inputs in ("Anna", ["Anna"], []):
+        with pytest.raises(UsageError, match=message):
+            taggers["wordpiece"].tlx(inputs, **options)
+
+
+def test_a_manifest_with_one_label_is_refused() -> None:
+    manifest = Manifest(task="token-classification", labels=("O",), max_tokens=64)
+    with pytest.raises(FolderError, match="1 labels: wanted two tags or more"):
+        TokenClassification.from_manifest(manifest)
+
+
+# Where transformers is plainly wrong.
+
+
+def inside_words(tlx: Predictor, text: str) -> list[tuple[int, int, bool]]:
+    """Each token's characters, and whether it goes on with the word of the one before."""
+    encoded = tlx.run([text]).encoded
+    note = (encoded.notes or [])[0]
+    kept = note.offsets[:, 0] >= 0
+    starts, ends = note.offsets[kept].T.astype(np.int64)
+    inside = note.spelling.inside(encoded.rows[0][kept], text, starts, ends)
+    return list(zip(starts.tolist(), ends.tolist(), inside.tolist(), strict=True))
+
+
+def test_a_letter_and_its_accent_apart_do_not_glue_words_together(taggers: dict[str, Tagger]) -> None:
+    """transformers takes a token for a continuation when it is not as long as its text, and glues it to the word before:
+    "in" stands for the three characters of "i\u0301n"."""
+    both = taggers["wordpiece"]
+    text = "go i\u0301n"
+    (chunk,) = both.pipeline.preprocess(text, is_split_into_words=False)
+    offsets = chunk["offset_mapping"][0].tolist()
+    assert [3, 6] in offsets
+    found = both.pipeline.gather_pre_entities(
+        text,
+        chunk["input_ids"][0].numpy(),
+        np.zeros((len(offsets), 1)),
+        chunk["offset_mapping"][0],
+        chunk["special_tokens_mask"][0].numpy(),
+        "first",
+    )
+    assert [e["is_subword"] for e in found if e["start"] == 3] == [True]
+    assert (3, 6, False) in inside_words(both.tlx, text)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES[2:])
+def test_accents_survive_byte_level_words(strategy: str, taggers: dict[str, Tagger]) -> None:
+    """transformers decodes each word and then the decoded words again, which turns é into an invalid byte."""
+    both = taggers["bytes"]
+    text = "São Paulo"
+    (theirs,) = both.expected([text], [strategy], ignore_labels=[])[strategy]
+    assert "\ufffd" in theirs[0]["word"]
+    ours = both.tlx(text, aggregation_strategy=strategy, ignore_labels=[])
+    assert "".join(entity["word"] for entity in ours) == text
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES[2:])
+def test_spaces_survive_sentencepiece_words(strategy: str, taggers: dict[str, Tagger]) -> None:
+    """transformers decodes twice here too, and the second time writes words without the spaces between them."""
+    both = taggers["unigram"]
+    text = "Anna Schmidt flew from Berlin to Paris on Monday"
+    (theirs,) = both.expected([text], [strategy], ignore_labels=[])[strategy]
+    assert any(" " in text[e["start"] : e["end"]].strip() and " " not in e["word"] for e in theirs)
+    for entity in both.tlx(text, aggregation_strategy=strategy, ignore_labels=[]):
+        assert entity["word"] == text[entity["start"] : entity["end"]].strip()
+
+
+@pytest.mark.parametrize("kind", ["bytes", "unigram"])
+def test_tabs_line_ends_and_chinese_characters_part_words(kind: str, taggers: dict[str, Tagger]) -> None:
+    """transformers knows only the space: two lines are one word for it, and so is a whole Chinese text."""
+    text = "Paris\tBerlin\nParis 你好"
+    begins = {
+        next(i for i in range(a, b) if not text[i].isspace())
+        for a, b, inside in inside_words(taggers[kind].tlx, text)
+        if not inside and text[a:b].strip()
+    }
+    assert begins >= {0, 6, 13, 19}
+    assert kind == "unigram" or 20 in begins  # that one has 你好 as one unknown token
+
+
+def test_the_bytes_of_one_character_are_one_word(taggers: dict[str, Tagger]) -> None:
+    """transformers gives an emoji after a space as several words, all at the same place."""
+    ours = taggers["bytes"].tlx("a 😀 b", aggregation_strategy="first", ignore_labels=[])
+    places = [(entity["start"], entity["end"]) for entity in ours]
+    assert all(end <= start for (_, end), (start, _) in zip(places, places[1:], strict=False))
+
+
+# Offsets and windows.
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=120)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=60, deadline=None)
+@given(text=TEXT, strategy=st.sampled_from(STRATEGIES))
+def test_offsets_never_point_outside_the_text(kind: str, taggers: dict[str, Tagger], text: str, strategy: str) -> None:
+    before = 0
+    for entity in taggers[kind].tlx(text, aggregation_strategy=strategy):
+        assert 0 <= entity["start"] <= entity["end"] <= len(text)
+        assert entity["start"] >= before or kind == "bytes"
+        assert 0.0 <= entity["score"] <= 1.0 + 1e-6
+        before = entity["start"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_token_of_a_long_text_is_answered_once_and_in_order(kind: str, taggers: dict[str, Tagger]) -> None:
+    both = taggers[kind]
+    text = " ".join(varied_texts(60, seed=4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = both.tokenizer(text, return_offsets_mapping=True, truncation=False, add_special_tokens=True)
+    ours = both.tlx(text, aggregation_strategy="none", ignore_labels=[])
+    assert len(ours) > 200
+    assert [entity["index"] for entity in ours] == list(range(1, len(whole["input_ids"]) - 1))
+    assert [(entity["start"], entity["end"]) for entity in ours] == [tuple(o) for o in whole["offset_mapping"][1:-1]]
+    assert both.tlx.truncated == 0
+
+
+def test_long_texts_among_short_ones_are_answered_alike(taggers: dict[str, Tagger]) -> None:
+    tlx = taggers["wordpiece"].tlx
+    texts = ["Anna", " ".join(varied_texts(30, seed=5)), "", " ".join(varied_texts(50, seed=6)), "Paris"]
+    assert_same(tlx(texts), [tlx(text) for text in texts], texts)
+
+
+class TokenAlone:
+    """Values that depend on a token and its neighbours, so that the windows that saw both sides agree with no window."""
+
+    def __init__(self, tlx: Predictor) -> None:
+        self.tlx = tlx
+
+    def outputs(self, text: str, max_tokens: int) -> Any:
+        from dataclasses import replace
+
+        from tlx.runtime.tasks.task import Outputs
+        from tlx.runtime.tokens import open_tokens
+
+        tokens = self.tlx._engine.tokens
+        task = self.tlx.task
+        fresh = open_tokens(tokens.tokenizer.to_str().encode(), max_tokens, "here", stride=task.stride(max_tokens))
+        encoded = task.encode(replace(fresh, pad_id=0), [text])
+        values = []
+        for row in encoded.rows:
+            edged = np.concatenate([[0, 0], row, [0, 0]]).astype(np.float64)
+            near = np.stack([edged[shift : shift + len(row)] for shift in range(5)], axis=1)
+            values.append(np.sin(near @ np.arange(1.0, 26.0).reshape(5, 5)))
+        return Outputs([text], encoded, np.concatenate(values).astype(np.float32))
+
+
+@pytest.mark.parametrize("max_tokens", [16, 23, 40])
+def test_a_token_is_read_in_the_window_where_it_has_most_context(max_tokens: int, taggers: dict[str, Tagger]) -> None:
+    """A model that sees two tokens to each side gives the same in windows as in one piece."""
+    alone = TokenAlone(taggers["wordpiece"].tlx)
+    task = alone.tlx.task
+    text = " ".join(varied_texts(40, seed=7))
+    windowed, whole = alone.outputs(text, max_tokens), alone.outputs(text, 4096)
+    assert len(whole.encoded.rows) == 1
+    assert len(windowed.encoded.rows) > 5
+    for strategy in STRATEGIES:
+        assert task.answers(windowed, aggregation_strategy=strategy) == task.answers(
+            whole, aggregation_strategy=strategy
+        )
+
+
+# Metrics.
+
+
+def gold_of(text: str, tags: Sequence[str]) -> tuple[tuple[int, int, str], ...]:
+    words, position = [], 0
+    for word, tag in zip(text.split(), tags, strict=True):
+        start = text.index(word, position)
+        position = start + len(word)
+        words.append((start, position, tag))
+    return tuple(words)
+
+
+def test_metrics_are_those_of_seqeval_on_the_tags_of_first_tokens(taggers: dict[str, Tagger]) -> None:
+    from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
+
+    both = taggers["wordpiece"]
+    texts = [text for text in varied_texts(80, seed=8) if text.isascii() and text.strip()][:40]
+    draw = np.random.default_rng(0)
+    gold = [gold_of(text, draw.choice(TAGS, len(text.split())).tolist()) for text in texts]
+    outputs = both.tlx.run(texts)
+    predicted = []
+    for text, words in zip(texts, gold, strict=True):
+        tokens = both.tlx(text, aggregation_strategy="none", ignore_labels=[])
+        at = {token["start"]: token["entity"] for token in reversed(tokens)}
+        predicted.append([at[start] for start, _, _ in words])
+    wanted = [[tag for _, _, tag in words] for words in gold]
+    examples = Examples(source="here", inputs=texts, gold=gold, labels=TAGS)
+    assert both.tlx.task.metrics(outputs, examples) == {
+        "f1": pytest.approx(f1_score(wanted, predicted)),
+        "precision": pytest.approx(precision_score(wanted, predicted)),
+        "recall": pytest.approx(recall_score(wanted, predicted)),
+        "accuracy": pytest.approx(accuracy_score(wanted, predicted)),
+    }
+
+
+def test_a_token_over_two_words_tags_the_second_as_going_on(taggers: dict[str, Tagger]) -> None:
+    from tlx.runtime.tasks.token_windows import TextTokens
+
+    task = TokenClassification(labels=TAGS)
+    none = np.zeros(1, dtype=np.int64)
+    tokens = TextTokens(none, none, np.array([0]), np.array([2]), none, np.array([0, 1]))
+    values = np.eye(5, dtype=np.float32)[[3]]
+    words = ((0, 1, "B-LOC"), (1, 2, "I-LOC"), (2, 3, "O"))
+    assert task.predicted_tags(values, tokens, [words]) == [["B-LOC", "I-LOC", "O"]]
+
+
+def test_a_word_without_a_token_has_the_tag_o_and_an_unknown_tag_is_an_error(taggers: dict[str, Tagger]) -> None:
+    both = taggers["wordpiece"]
+    text = "Anna \u0000 Paris"
+    gold = [((0, 4, "B-NEW"), (5, 6, "O"), (7, 12, "B-NEW"))]
+    examples = Examples(source="here", inputs=[text], gold=gold, labels=("O", "B-NEW"))
+    figures = both.tlx.task.metrics(both.tlx.run([text]), examples)
+    assert figures["accuracy"] == pytest.approx(1 / 3)
+    assert figures["f1"] == 0.0
+
+
+def test_flips_are_the_texts_in_which_a_tag_changed(taggers: dict[str, Tagger]) -> None:
+    both = taggers["wordpiece"]
+    outputs = both.tlx.run(["Anna flew", "", "to Paris"])
+    changed = outputs.values.copy()
+    changed[1] = -changed[1]
+    assert both.tlx.task.flips(outputs, outputs) == 0.0
+    assert both.tlx.task.flips(outputs, outputs._replace(values=changed)) == pytest.approx(1 / 3)

@@ -61,15 +61,15 @@ class TagSet:
         return any(tag.startswith(("B-", "I-")) for tag in self.tags)
 
     @cached_property
-    def names(self) -> list[str]:
-        """The types, without prefixes."""
-        return list(dict.fromkeys(tag[2:] if tag.startswith(("B-", "I-")) else tag for tag in self.tags))
+    def names(self) -> tuple[str, ...]:
+        """Each tag's type: the tag without its prefix."""
+        return tuple(tag[2:] if tag.startswith(("B-", "I-")) else tag for tag in self.tags)
 
     @cached_property
     def types(self) -> Ints:
-        """Each tag's type as an index into `names`."""
-        bare = [tag[2:] if tag.startswith(("B-", "I-")) else tag for tag in self.tags]
-        return np.array([self.names.index(name) for name in bare], dtype=np.int64)
+        """Each tag's type as a number."""
+        numbers = {name: number for number, name in enumerate(self.names)}
+        return np.array([numbers[name] for name in self.names], dtype=np.int64)
 
     @cached_property
     def begins(self) -> NDArray[np.bool_]:
@@ -81,6 +81,19 @@ class TagSet:
         index = {tag: i for i, tag in enumerate(self.tags)}
         onward = [index.get(f"I-{tag[2:]}", i) if tag.startswith("B-") else i for i, tag in enumerate(self.tags)]
         return np.array(onward, dtype=np.int64)
+
+
+    def shown(self, ignore_labels: Sequence[str], *, types: bool) -> NDArray[np.bool_]:
+        """Which tags are told, by their types or by themselves."""
+        key = types, *ignore_labels
+        if key not in self._shown:
+            names = self.names if types else self.tags
+            self._shown[key] = np.array([name not in ignore_labels for name in names], dtype=np.bool_)
+        return self._shown[key]
+
+    @cached_property
+    def _shown(self) -> dict[tuple[Any, ...], NDArray[np.bool_]]:
+        return {}
 
 
 class Items(NamedTuple):
@@ -110,8 +123,7 @@ def entities(
     else:
         items = _words(values, tokens, texts, spelling, strategy)
     if strategy == "none":
-        kept = np.array([tag not in ignore_labels for tag in tag_set.tags])[items.best]
-        begins = np.flatnonzero(kept)
+        begins = np.flatnonzero(tag_set.shown(ignore_labels, types=False)[items.best])
         ends = begins + 1
     else:
         begins, ends = _groups(items, tokens.bounds, tag_set, ignore_labels)
@@ -124,7 +136,7 @@ def entities(
     first, last = items.begins[begins], items.begins[ends]
     owners = (np.searchsorted(tokens.bounds, first, side="right") - 1).tolist()
     starts, stops = tokens.starts[first].tolist(), tokens.ends[last - 1].tolist()
-    names = tag_set.tags if strategy == "none" else [tag_set.names[i] for i in tag_set.types.tolist()]
+    names = tag_set.tags if strategy == "none" else tag_set.names
     tags = [names[i] for i in items.best[begins].tolist()]
     numbers = tokens.numbers[first].tolist()
     for i, (a, b) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
@@ -143,15 +155,16 @@ def entities(
 
 def _groups(items: Items, bounds: Ints, tag_set: TagSet, ignore_labels: Sequence[str]) -> tuple[Ints, Ints]:
     """The items from `begins[i]` to `ends[i]` of each group to show: a group ends with its type, its text, or at a B-."""
-    types = tag_set.types[items.best]
+    best = items.best
+    types = tag_set.types[best]
     fresh = np.empty(len(types), dtype=np.bool_)
     fresh[0] = True
-    fresh[1:] = (types[1:] != types[:-1]) | tag_set.begins[items.best[1:]]
+    fresh[1:] = (types[1:] != types[:-1]) | tag_set.begins[best[1:]]
     borders = np.searchsorted(items.begins[:-1], bounds[1:-1])
     fresh[borders[borders < len(fresh)]] = True
     begins = np.flatnonzero(fresh)
     ends = np.append(begins[1:], len(types))
-    shown = np.array([name not in ignore_labels for name in tag_set.names])[types[begins]]
+    shown = tag_set.shown(ignore_labels, types=True)[best[begins]]
     return begins[shown], ends[shown]
 
 

@@ -102,6 +102,35 @@ def test_a_run_gives_the_same_model_twice(base: Path, corpus: Path, tmp_path: Pa
     assert all(torch.equal(value, two[name]) for name, value in one.items())
 
 
+def test_a_stopped_run_masks_on_where_it_was(
+    base: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file
+
+    import tlx.train.loop as loop
+    from tlx.train.console import Console
+    from tlx.train.recipe import Recipe
+    from tlx.train.train import train
+
+    settings = {"epochs": 3, "batch_rows": 8, "checkpoint_seconds": 0.0}
+    trained(corpus, base, tmp_path / "whole", train=settings)
+    true, steps = loop._note, []
+
+    def killed(*arguments: Any) -> None:
+        true(*arguments)
+        steps.append(1)
+        if len(steps) == 7:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "_note", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trained(corpus, base, tmp_path / "stopped", train=settings)
+    monkeypatch.setattr(loop, "_note", true)
+    train(Recipe(), tmp_path / "stopped", resume=True, console=Console(quiet=True))
+    whole, stopped = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "stopped"))
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+
+
 def test_a_student_learns_beside_its_teacher(language_model: Path, corpus: Path, tmp_path: Path) -> None:
     model = {"teachers": [str(language_model)], "layers": 1}
     result = trained(corpus, None, tmp_path / "student", model=model, train={"epochs": 6}, task={"block": False})

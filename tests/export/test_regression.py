@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.export.conftest import FAMILIES, sentences
+from tests.export.conftest import FAMILIES, sentences, torch_logits
 from transformers import pipeline
 
 from tlx.export.config import ExportConfig
@@ -37,8 +37,7 @@ def save_scorer(family: str, path: Path, **config: Any) -> Path:
 def test_a_plain_checkpoint_of_scores_is_exported_and_answers_as_torch(family: str, tmp_path: Path) -> None:
     folder = save_scorer(family, tmp_path / "model", problem_type="regression")
     texts = sentences(60, seed=3)
-    oracle = pipeline("text-classification", model=str(folder), device="cpu")
-    wanted = [answer["score"] for answer in oracle(texts)]
+    wanted = torch_logits(folder, texts)[:, 0].tolist()
     data = tmp_path / "data.csv"
     with data.open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([("text", "score"), *zip(texts, wanted, strict=True)])

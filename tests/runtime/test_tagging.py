@@ -1,77 +1,22 @@
-"""token-classification against transformers.pipeline (torch), its windows, and where transformers is plainly wrong."""
+"""token-classification against transformers.pipeline (torch), and where transformers is plainly wrong."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from tests.taggers import TAGS, save_tagger, tagger, tokenizer_of, varied_texts
+from tests.runtime.tagging_oracle import KINDS, STRATEGIES, Tagger, assert_same
+from tests.taggers import TAGS, varied_texts
 
-from tlx.runtime import load
 from tlx.runtime.errors import FolderError, UsageError
 from tlx.runtime.examples import Examples
 from tlx.runtime.folder import Manifest
 from tlx.runtime.predictor import Predictor
 from tlx.runtime.tasks.tagging import TokenClassification
 
-KINDS = ("wordpiece", "bytes", "unigram")
-STRATEGIES = ("none", "simple", "first", "average", "max")
 PLAIN = [text for text in varied_texts(900, seed=3, longest=9) if text.isascii() and "  " not in text.strip()]
-
-
-class Tagger:
-    """One tiny model, as transformers has it and as tlx has it."""
-
-    def __init__(self, kind: str, folder: Path) -> None:
-        from transformers import pipeline
-
-        self.tokenizer = tokenizer_of(kind)
-        model = tagger(self.tokenizer)
-        self.folder = save_tagger(model, self.tokenizer, folder)
-        self.tlx: Predictor = load(self.folder, threads=1)
-        self.pipeline: Any = pipeline("token-classification", model=model, tokenizer=self.tokenizer)
-
-    def fitting(self, texts: Sequence[str], count: int) -> list[str]:
-        """Those that need no second window."""
-        lengths = self.tlx.task.encode(self.tlx._engine.tokens, texts)
-        several = set() if lengths.owners is None else set(np.flatnonzero(np.bincount(lengths.owners) > 1).tolist())
-        return [text for row, text in enumerate(texts) if row not in several][:count]
-
-    def expected(
-        self, texts: Sequence[str], strategies: Sequence[str], ignore_labels: Sequence[str] = ("O",)
-    ) -> dict[str, list[list[dict[str, Any]]]]:
-        """The pipeline's own answers: its model runs once a text."""
-        found: dict[str, list[list[dict[str, Any]]]] = {strategy: [] for strategy in strategies}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "Tokenizer does not support real words"
-            for text in texts:
-                (chunk,) = self.pipeline.preprocess(text, is_split_into_words=False)
-                outputs = self.pipeline.forward(chunk)
-                for strategy in strategies:
-                    _, _, options = self.pipeline._sanitize_parameters(aggregation_strategy=strategy)
-                    found[strategy].append(self.pipeline.postprocess([outputs], ignore_labels=ignore_labels, **options))
-        return found
-
-
-@pytest.fixture(scope="module")
-def taggers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tagger]:
-    return {kind: Tagger(kind, tmp_path_factory.mktemp(kind) / "model") for kind in KINDS}
-
-
-def assert_same(
-    found: Sequence[Sequence[Any]], expected: Sequence[Sequence[Any]], texts: Sequence[str], *, words: bool = True
-) -> None:
-    for text, ours, theirs in zip(texts, found, expected, strict=True):
-        exact = [{k: v for k, v in e.items() if k != "score" and (words or k != "word")} for e in ours]
-        assert exact == [{k: v for k, v in e.items() if k != "score" and (words or k != "word")} for e in theirs], text
-        assert [list(e) for e in ours] == [list(e) for e in theirs]
-        np.testing.assert_allclose([e["score"] for e in ours], [float(e["score"]) for e in theirs], atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -232,82 +177,6 @@ def test_the_bytes_of_one_character_are_one_word(taggers: dict[str, Tagger]) -> 
     ours = taggers["bytes"].tlx("a 😀 b", aggregation_strategy="first", ignore_labels=[])
     places = [(entity["start"], entity["end"]) for entity in ours]
     assert all(end <= start for (_, end), (start, _) in zip(places, places[1:], strict=False))
-
-
-# Offsets and windows.
-
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=120)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=60, deadline=None)
-@given(text=TEXT, strategy=st.sampled_from(STRATEGIES))
-def test_offsets_never_point_outside_the_text(kind: str, taggers: dict[str, Tagger], text: str, strategy: str) -> None:
-    before = 0
-    for entity in taggers[kind].tlx(text, aggregation_strategy=strategy):
-        assert 0 <= entity["start"] <= entity["end"] <= len(text)
-        assert entity["start"] >= before or kind == "bytes"
-        assert 0.0 <= entity["score"] <= 1.0 + 1e-6
-        before = entity["start"]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_token_of_a_long_text_is_answered_once_and_in_order(kind: str, taggers: dict[str, Tagger]) -> None:
-    both = taggers[kind]
-    text = " ".join(varied_texts(60, seed=4))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        whole = both.tokenizer(text, return_offsets_mapping=True, truncation=False, add_special_tokens=True)
-    ours = both.tlx(text, aggregation_strategy="none", ignore_labels=[])
-    assert len(ours) > 200
-    assert [entity["index"] for entity in ours] == list(range(1, len(whole["input_ids"]) - 1))
-    assert [(entity["start"], entity["end"]) for entity in ours] == [tuple(o) for o in whole["offset_mapping"][1:-1]]
-    assert both.tlx.truncated == 0
-
-
-def test_long_texts_among_short_ones_are_answered_alike(taggers: dict[str, Tagger]) -> None:
-    tlx = taggers["wordpiece"].tlx
-    texts = ["Anna", " ".join(varied_texts(30, seed=5)), "", " ".join(varied_texts(50, seed=6)), "Paris"]
-    assert_same(tlx(texts), [tlx(text) for text in texts], texts)
-
-
-class TokenAlone:
-    """Values that depend on a token and its neighbours, so that the windows that saw both sides agree with no window."""
-
-    def __init__(self, tlx: Predictor) -> None:
-        self.tlx = tlx
-
-    def outputs(self, text: str, max_tokens: int) -> Any:
-        from dataclasses import replace
-
-        from tlx.runtime.tasks.task import Outputs
-        from tlx.runtime.tokens import open_tokens
-
-        tokens = self.tlx._engine.tokens
-        task = self.tlx.task
-        fresh = open_tokens(tokens.tokenizer.to_str().encode(), max_tokens, "here", stride=task.stride(max_tokens))
-        encoded = task.encode(replace(fresh, pad_id=0), [text])
-        values = []
-        for row in encoded.rows:
-            edged = np.concatenate([[0, 0], row, [0, 0]]).astype(np.float64)
-            near = np.stack([edged[shift : shift + len(row)] for shift in range(5)], axis=1)
-            values.append(np.sin(near @ np.arange(1.0, 26.0).reshape(5, 5)))
-        return Outputs([text], encoded, np.concatenate(values).astype(np.float32))
-
-
-@pytest.mark.parametrize("max_tokens", [16, 23, 40])
-def test_a_token_is_read_in_the_window_where_it_has_most_context(max_tokens: int, taggers: dict[str, Tagger]) -> None:
-    """A model that sees two tokens to each side gives the same in windows as in one piece."""
-    alone = TokenAlone(taggers["wordpiece"].tlx)
-    task = alone.tlx.task
-    text = " ".join(varied_texts(40, seed=7))
-    windowed, whole = alone.outputs(text, max_tokens), alone.outputs(text, 4096)
-    assert len(whole.encoded.rows) == 1
-    assert len(windowed.encoded.rows) > 5
-    for strategy in STRATEGIES:
-        assert task.answers(windowed, aggregation_strategy=strategy) == task.answers(
-            whole, aggregation_strategy=strategy
-        )
 
 
 # Metrics.

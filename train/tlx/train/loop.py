@@ -254,7 +254,8 @@ def _evaluated(run: Fit, progress: Progress, autocast: Callable[[], AbstractCont
     figures = task.metrics(outputs, run.validation_examples, None if teacher is None else teacher.values.numpy())
     progress.evaluations.append({"epoch": progress.epoch, "step": progress.step, **figures})
     value = figures[task.main_metric]
-    if progress.best is None or value > progress.best:
+    # While nothing is right (taggers begin so: every tag is O), going on costs no patience.
+    if progress.best is None or value > progress.best or value == progress.best == 0.0:
         progress.best, progress.best_epoch, progress.since_best = value, progress.epoch, 0
         return True
     progress.since_best += 1

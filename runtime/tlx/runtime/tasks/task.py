@@ -286,8 +286,8 @@ def join_outputs(parts: Sequence[Outputs], width: int | None) -> Outputs:
     notes: list[Any] = []
     for part in parts:
         encoded = part.encoded
-        if encoded.owners is not None:
-            owners.append(encoded.owners + len(inputs))
+        own = np.arange(len(encoded.rows), dtype=np.int64) if encoded.owners is None else encoded.owners
+        owners.append(own + len(inputs))
         inputs += part.inputs
         rows += encoded.rows
         types += encoded.types or []
@@ -295,7 +295,7 @@ def join_outputs(parts: Sequence[Outputs], width: int | None) -> Outputs:
     joined = Encoded(
         rows,
         None if parts[0].encoded.types is None else types,
-        np.concatenate(owners) if owners else None,
+        np.concatenate(owners) if any(part.encoded.owners is not None for part in parts) else None,
         None if parts[0].encoded.notes is None else notes,
         sum(part.encoded.truncated for part in parts),
     )

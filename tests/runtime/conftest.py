@@ -1,0 +1,11 @@
+"""Models that several files of tests share."""
+
+from __future__ import annotations
+
+import pytest
+from tests.runtime.tagging_oracle import KINDS, Tagger
+
+
+@pytest.fixture(scope="session")
+def taggers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Tagger]:
+    return {kind: Tagger(kind, tmp_path_factory.mktemp(kind) / "model") for kind in KINDS}

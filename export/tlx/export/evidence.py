@@ -79,7 +79,10 @@ class Evidence:
     def check_tokens(self, task: Task, tokens: Tokens) -> None:
         """Raises ExportError when the runtime's token ids of a golden input are not transformers'."""
         for item, ids in zip(self.golden.inputs, self.golden_ids, strict=True):
-            rows = task.encode(tokens, [item], parallel=False).rows
+            encoded = task.encode(tokens, [item], parallel=False)
+            rows = encoded.rows
+            if encoded.truncated and tokens.stride:  # a task with windows cuts in its own way what still does not fit
+                continue
             if ids and len(rows) == 1 and tuple(rows[0]) != ids:
                 raise ExportError(
                     f"tokenizer.json gives other ids than transformers for {str(item)[:40]!r} ({list(rows[0][:8])} … "

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlx.runtime.errors import DataError
+from tlx.runtime.examples import _named
 from tlx.runtime.tagged import _words_of_spans, find_words, holds_tags, join_words, ordered_tags, read_tagged
 from tlx.runtime.tasks import guess_task
 
@@ -197,6 +198,17 @@ def test_spanned_words_stay_within_their_text_and_its_spans(text: str, data: st.
     inside = {i for a, b, _ in spans for i in range(a, b)}
     assert all((tag != "O") == set(range(start, end)).issubset(inside) for start, end, tag in words)
     assert sum(tag == "B-X" for _, _, tag in words) == len(spans)
+
+
+def test_class_numbers_of_a_data_set_become_its_names() -> None:
+    datasets = pytest.importorskip("datasets")
+    names = datasets.ClassLabel(names=["O", "B-PER"])
+    features = datasets.Features(
+        {"ner_tags": datasets.Sequence(names), "label": names, "tokens": datasets.Sequence(datasets.Value("string"))}
+    )
+    assert _named(features["ner_tags"], [[0, 1], None]) == [["O", "B-PER"], None]
+    assert _named(features["label"], [1, None]) == ["B-PER", None]
+    assert _named(features["tokens"], [["a"]]) == [["a"]]
 
 
 def test_no_warning_where_nothing_was_repaired(tmp_path: Path) -> None:

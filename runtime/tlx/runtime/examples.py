@@ -369,6 +369,15 @@ def _read_hub(name: str, split: str) -> Table:
         ) from error
     columns = {column: data[column][:] for column in data.column_names}
     for column, feature in data.features.items():
-        if hasattr(feature, "int2str"):
-            columns[column] = [None if value is None else feature.int2str(value) for value in columns[column]]
+        columns[column] = _named(feature, columns[column])
     return Table(source=name, columns=columns, lines=range(1, len(data) + 1))
+
+
+def _named(feature: Any, values: list[Any]) -> list[Any]:
+    """Class numbers as the names that the data set's feature has for them; lists of them (ner_tags) too."""
+    if hasattr(feature, "int2str"):
+        return [None if value is None else feature.int2str(value) for value in values]
+    inner = getattr(feature, "feature", None)
+    if hasattr(inner, "int2str"):
+        return [None if value is None else _named(inner, value) for value in values]
+    return values

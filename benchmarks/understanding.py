@@ -44,7 +44,7 @@ class Case:
     """Of --rows: long contexts take long."""
 
 
-CONVOLUTION = ("--student", "convolution")
+CONVOLUTION = ("--student", "convolution", "--augment", "10000")
 CASES = (
     Case(name="clinc150", folder="clinc150", task="text-classification", suffix=".csv", metric="accuracy", epochs=6, student=CONVOLUTION),
     Case(name="goemotions", folder="goemotions", task="text-classification", suffix=".jsonl", metric="micro_f1", epochs=4, student=CONVOLUTION),

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from tlx.runtime.tasks.task import Task
 from tlx.train.recipe import Recipe
 
+__all__ = ["augment_count", "bf16_pays", "max_tokens_for", "resolve_training"]
+
 STEPS = 1000
 """A run of a transformer has so many steps or more, as long as a step keeps a quarter of its usual rows."""
-
-__all__ = ["augment_count", "bf16_pays", "max_tokens_for", "resolve_training"]
 
 
 def augment_count(recipe: Recipe, labelled: int) -> int:

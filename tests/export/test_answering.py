@@ -14,6 +14,10 @@ from tests.families.tokenizers import TEXTS, byte_pairs, unigram, word_piece
 
 from tlx.runtime.errors import UsageError
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::tlx.runtime.engine.TruncationWarning"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # transformers' pipeline
+]
 SIZES: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 KINDS: dict[str, Callable[[], Any]] = {"word pieces": word_piece, "byte pairs": byte_pairs, "unigram": unigram}
 PIECES = [
@@ -54,7 +58,7 @@ OPTIONS: list[dict[str, Any]] = [
     {},
     {"top_k": 4},
     {"align_to_words": False},
-    {"handle_impossible_answer": True, "top_k": 3},
+    {"handle_impossible_answer": True, "top_k": 2},
     {"max_answer_len": 3, "top_k": 2, "align_to_words": False},
 ]
 
@@ -95,13 +99,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 def pairs(tokenizer: Any, count: int, seed: int) -> list[tuple[str, str]]:
-    """Questions short enough for the pipeline (it panics where they leave no window), contexts of 1 to 150 pieces."""
+    """Short questions (the pipeline panics where they leave no window), contexts of 1 to 70 pieces."""
     chance = random.Random(seed)
     found: list[tuple[str, str]] = []
     while len(found) < count:
         question = " ".join(chance.choices(PIECES, k=chance.randint(1, 3)))
-        context = " ".join(chance.choices(PIECES, k=chance.choice([1, 2, 5, 10, 10, 20, 40, 150])))
-        if question.strip() and len(tokenizer(question, add_special_tokens=False)["input_ids"]) < 26:
+        context = " ".join(chance.choices(PIECES, k=chance.choice([1, 2, 5, 5, 10, 10, 20, 70])))
+        if question.strip() and len(tokenizer(question, add_special_tokens=False)["input_ids"]) < 10:
             found.append((question, context))
     return found
 
@@ -158,8 +162,8 @@ def test_an_exported_folder_answers_in_optimum_as_here(folders: Callable[[str], 
 ANY_TEXT = st.text(max_size=120)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(question=ANY_TEXT, context=ANY_TEXT | ANY_TEXT.map(lambda text: text * 9), align=st.booleans())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(question=ANY_TEXT, context=ANY_TEXT | ANY_TEXT.map(lambda text: text * 4), align=st.booleans())
 @pytest.mark.parametrize("kind", KINDS)
 def test_offsets_are_of_the_callers_own_context(
     folders: Callable[[str], Path], predictors: dict[str, Any], kind: str, question: str, context: str, align: bool
@@ -177,9 +181,6 @@ def test_offsets_are_of_the_callers_own_context(
 @pytest.fixture(scope="session")
 def predictors() -> dict[str, Any]:
     return {}
-
-
-pytestmark = pytest.mark.filterwarnings("ignore::tlx.runtime.engine.TruncationWarning")
 
 
 def test_a_question_that_leaves_no_room_is_cut_and_counted(folders: Callable[[str], Path]) -> None:
@@ -206,13 +207,14 @@ def test_a_context_without_words_has_no_answer(folders: Callable[[str], Path]) -
 
 
 def test_no_token_of_the_question_is_an_answer(folders: Callable[[str], Path]) -> None:
-    """The pipeline unmasks a [CLS] that stands in the question, and may give its place there as one in the context."""
+    """The pipeline unmasks a <s> that stands in the question, and may give its place there as one in the context."""
     from tlx.runtime import load
 
-    model = load(folders("word pieces"), "fp32", "cpu", 1)
-    window = model.run([("why [CLS] not", "in paris")]).encoded.notes[0]
-    assert window.first == 5
-    assert window.spans.tolist()[0] == [0, 2]
+    model = load(folders("byte pairs"), "fp32", "cpu", 1)
+    window = (model.run([("why <s> not", "in paris")]).encoded.notes or [])[0]
+    tokens = len(model.run([("", "in paris")]).encoded.rows[0]) - 4
+    assert len(window.spans) == tokens
+    assert window.spans.tolist()[0][0] == 0
 
 
 @pytest.mark.parametrize(
@@ -241,10 +243,9 @@ def test_the_threshold_moves_the_choice_of_no_answer(folders: Callable[[str], Pa
     model = load(folders("word pieces"), "fp32", "cpu", 1)
     outputs = model.run([("what weather", "the weather in paris")])
     task = replace(model.task, no_answer=True)
-    ranked = [a["answer"] for a in task.answer(outputs, top_k=3)]
+    ranked = task.answer(outputs, top_k=12)
     never, always = (replace(task, null_threshold=t).answer(outputs) for t in (50.0, -50.0))
-    assert "" in ranked
-    assert never["answer"] != ""
-    assert always["answer"] == ""
-    assert always["score"] == next(a["score"] for a in task.answer(outputs, top_k=3) if a["answer"] == "")
+    assert [a["score"] for a in ranked] == sorted((a["score"] for a in ranked), reverse=True)
+    assert never == next(a for a in ranked if a["answer"])
+    assert always == next(a for a in ranked if not a["answer"])
     assert replace(task, null_threshold=-50.0).answer(outputs, handle_impossible_answer=False) == never

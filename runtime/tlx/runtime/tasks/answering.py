@@ -46,8 +46,8 @@ class QuestionAnswering(Task):
     `null_threshold` moves the choice between "" and the best answer: "" is chosen where ln(its score / the best score)
     is over it; at 0, where its score is greater, which is the pipeline's rule.
 
-    A context that does not fit is read in windows of `max_tokens`. A question that would leave the windows no more than
-    their overlap is cut, and counted as truncated (the pipeline's tokenizer panics there).
+    A context that does not fit is read in windows of `max_tokens`. A question that would leave the windows little more
+    than their overlap is cut, and counted as truncated (the pipeline's tokenizer panics where there is no more).
     """
 
     max_answer_len: int = 15

@@ -32,7 +32,7 @@ class Window(NamedTuple):
 def encode_windows(tokens: Tokens, inputs: Sequence[Input], *, parallel: bool = True) -> Encoded:
     """The windows of each (question, context), a row each, with a Window as its note.
 
-    A question that would leave the windows no more than their overlap is cut, and counted in `truncated`.
+    A question that would leave the windows little more than their overlap is cut, and counted in `truncated`.
     """
     fitted, truncated = _fitted(tokens, inputs)
     rows: list[Ints] = []
@@ -69,7 +69,9 @@ def _window(encoding: Any) -> Window:
 def _fitted(tokens: Tokens, inputs: Sequence[Input]) -> tuple[list[Input], int]:
     """The inputs with questions that leave room for a window of their context, and how many were cut for that."""
     specials = tokens.tokenizer.num_special_tokens_to_add(True)
-    room = max(tokens.max_tokens - specials - tokens.stride - 1, 0)
+    # What a window adds to the one before it: were it a token or two, a long context would take hundreds of windows.
+    least = max(tokens.max_tokens // 16, 1)
+    room = max(tokens.max_tokens - specials - tokens.stride - least, 0)
     fitted: list[Input] = []
     truncated = 0
     for item in inputs:

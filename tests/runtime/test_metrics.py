@@ -52,7 +52,9 @@ def test_a_label_that_the_model_does_not_know_counts_as_an_error() -> None:
     examples = Examples(source="x", inputs=["", ""], gold=["a", "z"], labels=("a", "z"))
     assert TextClassification(labels=("a", "b")).metrics(given(logits), examples)["accuracy"] == 0.5
     sets = Examples(source="x", inputs=["", ""], gold=[("a",), ("b", "z")], labels=("a", "b", "z"))
-    metrics = TextClassification(labels=("a", "b"), multi_label=True, thresholds=(0.9, 0.9)).metrics(given(logits), sets)
+    metrics = TextClassification(labels=("a", "b"), multi_label=True, thresholds=(0.9, 0.9)).metrics(
+        given(logits), sets
+    )
     assert metrics["accuracy"] == 0.5
     assert metrics["micro_f1"] == pytest.approx(2 * 2 / (2 + 3))
 

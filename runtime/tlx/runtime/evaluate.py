@@ -45,7 +45,9 @@ def evaluate(predictor: Runs, examples: Examples) -> Evaluation:
     warn_of_unknown_labels(predictor.task, examples)
     metrics = predictor.task.metrics(predictor.run(examples.inputs), examples)
     if not metrics:
-        raise DataError(f"{examples.source} has nothing to measure against: give labels, scores, or pairs as in training")
+        raise DataError(
+            f"{examples.source} has nothing to measure against: give labels, scores, or pairs as in training"
+        )
     faulty = [name for name, value in metrics.items() if not np.isfinite(value)]
     if faulty:
         raise DataError(f"{examples.source}: {faulty[0]} is not a number: the model gives NaN for some input")

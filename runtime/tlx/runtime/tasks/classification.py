@@ -79,7 +79,9 @@ class TextClassification(Task):
             return (*super().usage, 'model("a text", top_k="threshold")   # the labels over their thresholds')
         several = '[("one", "text pair"), ("another", "pair")]' if self.pair else '["one text", "another"]'
         shown = (*super().usage, f"model({several}, top_k=3)")
-        return shown if self.reject_below is None else (*shown, f"model({several}, reject=False)   # labels in any case")
+        return (
+            shown if self.reject_below is None else (*shown, f"model({several}, reject=False)   # labels in any case")
+        )
 
     @classmethod
     def made(cls, architectures: Sequence[str], config: Mapping[str, Any]) -> bool:

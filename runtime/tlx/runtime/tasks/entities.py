@@ -82,7 +82,6 @@ class TagSet:
         onward = [index.get(f"I-{tag[2:]}", i) if tag.startswith("B-") else i for i, tag in enumerate(self.tags)]
         return np.array(onward, dtype=np.int64)
 
-
     def shown(self, ignore_labels: Sequence[str], *, types: bool) -> NDArray[np.bool_]:
         """Which tags are told, by their types or by themselves."""
         key = types, *ignore_labels

@@ -6,7 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,11 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
     total = _total_steps(run, budget, epochs, accelerator.num_processes)
     started, saved = time.monotonic() - progress.seconds, time.monotonic()
     autocast = autocast_for(accelerator.device, settings.precision)
+    # transformers' own models compute in the type of their weights; other modules may mix types, which autocast settles.
+    plain = (
+        replica is not None and run.objective.states is None and type(run.model).__module__.startswith("transformers.")
+    )
+    training_autocast = nullcontext if plain else autocast
     with _stoppable() as asked_to_stop:
         while not progress.stopped and (progress.step < total or _unjudged(progress)):
             drawn, batches = _epoch(run, budget, progress.epoch)
@@ -100,7 +105,7 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
                 batch = run.objective.task.corrupted(
                     drawn.batch(rows), np.random.default_rng([settings.seed, 3, progress.step])
                 )
-                loss = run.objective(forward, batch.to(accelerator.device), autocast())
+                loss = run.objective(forward, batch.to(accelerator.device), training_autocast())
                 accelerator.backward(loss)
                 if replica is not None:
                     replica.hand_over()

@@ -5,7 +5,7 @@ its export; and the same base, rows and epochs through the transformers example 
 (example_scripts.py). All models answer the same test file, and one piece of code measures them. What has been
 measured is kept in --work, so that a run that was stopped goes on; `--page FILE` writes the table as Markdown.
 
-    python benchmarks/understanding.py --data-dir ../shared/data --base models/tlx-mini-en --work /tmp/understanding \\
+    python benchmarks/understanding.py --data-dir ../shared/data --base models/tlx-mini-en --work work \\
         --rows 3000 --page docs/understanding.md --out benchmarks/results/understanding.json
 """
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tlx.runtime.errors import DataError, UsageError
-from tlx.runtime.examples import iterate_texts, read_inputs, read_table
+from tlx.runtime.examples import iterate_texts
 from tlx.runtime.predictor import Predictor
 from tlx.runtime.tasks import Task
 from tlx.runtime.tasks.task import Input
@@ -24,7 +24,6 @@ __all__ = [
     "parse_options",
     "predict",
     "read_file",
-    "read_texts",
     "stdin_inputs",
     "write_predictions",
 ]
@@ -92,15 +91,6 @@ def read_file(path: Path, task: Task, columns: Mapping[str, str]) -> list[Input]
             raise DataError(f"{path} is empty: wanted one input a line")
         return inputs
     return task.inputs_of(path, columns)
-
-
-def read_texts(path: Path, column: str | None) -> list[str]:
-    """The texts of a file, for a task that reads single texts."""
-    if path.suffix.lower() == ".txt" and path.is_file():
-        with path.open(encoding="utf-8-sig", newline="\n") as stream:
-            return list(iterate_texts(stream, str(path)))
-    columns = {} if column is None else {"text": column}
-    return [item for item in read_inputs(read_table(path), columns, ("text",)) if isinstance(item, str)]
 
 
 def stdin_inputs(names: Sequence[str]) -> Iterator[Input]:

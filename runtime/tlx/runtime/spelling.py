@@ -51,7 +51,8 @@ class Spelling:
         """Which tokens of a text go on with the word of the token before them, `(tokens,)`.
 
         Where the vocabulary marks them it is asked. Else a word begins at white space, and each Chinese or Japanese
-        character is one; the pieces of one character (byte-level tokenizers) belong together.
+        character is one; the pieces of one character (byte-level tokenizers) belong together, and a token of white space
+        alone belongs to the word before it.
         """
         if self.prefix is not None:
             found: NDArray[np.bool_] = self._marked[ids] & (ids != self.unknown)
@@ -59,7 +60,7 @@ class Spelling:
         going_on, before = [], 0
         for index, start, end in zip(ids.tolist(), starts.tolist(), ends.tolist(), strict=True):
             apart = start == 0 or index == self.unknown or _BREAK.search(text, start - 1, start + 1) is not None
-            going_on.append(start < before or not apart)
+            going_on.append(start < before or not apart or (before > 0 and not text[start:end].strip()))
             before = end
         return np.array(going_on, dtype=np.bool_)
 

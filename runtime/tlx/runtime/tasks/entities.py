@@ -1,11 +1,12 @@
 """Tokens' logits → entities, as transformers.pipeline("token-classification") aggregates them, in numpy.
 
-Three differences, where transformers is plainly wrong. What goes on with a word is told by the vocabulary's "##", not by
+Four differences, where transformers is plainly wrong. What goes on with a word is told by the vocabulary's "##", not by
 the token's length, which differs from its text's wherever lower-casing or normalising changes that (é written as two
 characters). Where no token tells (byte-level, SentencePiece), tabs and line ends part words as spaces do, each Chinese
-character is a word, and the bytes of one character belong together. And the string of an entity is decoded once, from
-all its tokens: decoded word by word and then again, as transformers does for first, average and max, byte-level
-tokenizers lose accents and SentencePiece every space.
+character is a word, and the bytes of one character belong together. A token of white space alone is no word: it parts no
+entity, and begins and ends none. And the string of an entity is decoded once, from all its tokens: decoded word by word
+and then again, as transformers does for first, average and max, byte-level tokenizers lose accents and SentencePiece
+every space.
 """
 
 from __future__ import annotations
@@ -130,9 +131,12 @@ def entities(
         return found
     if strategy in ("none", "simple"):
         items = items._replace(scores=_best_scores(values))
+    first, last = items.begins[begins], items.begins[ends]
+    if strategy not in ("none", "simple") and spelling.prefix is None:
+        first, last, full = _without_blanks(first, last, tokens, texts)
+        first, last, begins, ends = first[full], last[full], begins[full], ends[full]
     total = np.concatenate([[0.0], np.cumsum(items.scores, dtype=np.float64)])
     scores = ((total[ends] - total[begins]) / (ends - begins)).tolist()
-    first, last = items.begins[begins], items.begins[ends]
     owners = (np.searchsorted(tokens.bounds, first, side="right") - 1).tolist()
     starts, stops = tokens.starts[first].tolist(), tokens.ends[last - 1].tolist()
     names = tag_set.tags if strategy == "none" else tag_set.names
@@ -165,6 +169,26 @@ def _groups(items: Items, bounds: Ints, tag_set: TagSet, ignore_labels: Sequence
     ends = np.append(begins[1:], len(types))
     shown = tag_set.shown(ignore_labels, types=True)[best[begins]]
     return begins[shown], ends[shown]
+
+
+def _without_blanks(
+    first: Ints, last: Ints, tokens: TextTokens, texts: Sequence[Input]
+) -> tuple[Ints, Ints, NDArray[np.bool_]]:
+    """The groups' tokens from `first` to `last` without white space at either end, and which groups have others."""
+    bounds = tokens.bounds.tolist()
+    blank = [
+        not str(text)[start:end].strip()
+        for text, a, b in zip(texts, bounds, bounds[1:], strict=False)
+        for start, end in zip(tokens.starts[a:b].tolist(), tokens.ends[a:b].tolist(), strict=True)
+    ]
+    if not any(blank):
+        return first, last, np.ones(len(first), dtype=np.bool_)
+    count = len(blank)
+    places = np.arange(count)
+    behind = np.maximum.accumulate(np.where(blank, -1, places))
+    ahead = np.minimum.accumulate(np.where(blank, count, places)[::-1])[::-1]
+    first, last = ahead[first], behind[last - 1] + 1
+    return first, last, first < last
 
 
 def _words(values: Floats, tokens: TextTokens, texts: Sequence[Input], spelling: Spelling, strategy: Strategy) -> Items:

@@ -59,9 +59,9 @@ def _tlx(folder: str, threads: int, variant: str) -> Engine:
 
 
 def _by_hand(folder: str, threads: int, variant: str) -> Engine:
-    from by_hand import ByHand
+    from by_hand import by_hand
 
-    hand = ByHand(folder, variant, threads)
+    hand = by_hand(folder, variant, threads)
     return Engine(one=hand.one, many=hand.many)
 
 
@@ -78,7 +78,7 @@ def main() -> None:
     task = json.loads(sys.argv[1])
     engine = ENGINES[task["engine"]](task["folder"], task["threads"])
     if "data" not in task:
-        engine.one(task["text"])
+        engine.one(tuple(task["text"]) if isinstance(task["text"], list) else task["text"])
         print(json.dumps({"answered": time.monotonic()}))
         return
     from measuring import labelled_texts, p50_ms, texts_per_s

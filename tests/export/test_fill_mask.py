@@ -235,8 +235,8 @@ def opened(folder: Path) -> tuple[Any, Any, int]:
     from tlx.runtime.tokens import open_tokens
 
     manifest = open_folder(folder).manifest
-    tokens = open_tokens((folder / "tokenizer.json").read_bytes(), manifest.max_tokens, "tokenizer.json")
     task: Any = task_named("fill-mask").from_manifest(manifest)
+    tokens = open_tokens((folder / "tokenizer.json").read_bytes(), manifest.max_tokens, "tokenizer.json", task)
     return tokens, task, int(tokens.tokenizer.token_to_id(task.mask_token))
 
 

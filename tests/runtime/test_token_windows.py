@@ -68,7 +68,7 @@ class TokenAlone:
     def outputs(self, text: str, max_tokens: int) -> Any:
         tokens = self.tlx._engine.tokens
         task = self.tlx.task
-        fresh = open_tokens(tokens.tokenizer.to_str().encode(), max_tokens, "here", stride=task.stride(max_tokens))
+        fresh = open_tokens(tokens.tokenizer.to_str().encode(), max_tokens, "here", task)
         encoded = task.encode(replace(fresh, pad_id=0), [text])
         values = []
         for row in encoded.rows:

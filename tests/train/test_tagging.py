@@ -131,7 +131,7 @@ def test_a_teacher_with_other_tokens_is_read_by_characters(base: Path) -> None:
 
     from tlx.runtime.tokens import tokens_over
 
-    own = encode(task.runtime, tokens_over(Tokenizer.from_str(document), 32, "here", stride=8), examples.inputs)
+    own = encode(task.runtime, tokens_over(Tokenizer.from_str(document), 32, "here", task.runtime), examples.inputs)
     names = [own.notes[0].spelling.tokenizer.id_to_token(i) for i in own.rows[0]]  # type: ignore[index]
     assert names == ["[CLS]", "p", "##l", "##a", "##y", "the", "lights", "[SEP]"]
     values = np.random.default_rng(0).normal(size=(5, len(TAGS))).astype(np.float32)

@@ -34,7 +34,7 @@ from tlx.runtime.folder import (
 from tlx.runtime.machine import machine_description, usable_cores
 from tlx.runtime.predictor import Predictor
 from tlx.runtime.tasks import task_named
-from tlx.runtime.tokens import Tokens, open_tokens
+from tlx.runtime.tokens import open_tokens
 
 __all__ = ["ExportResult", "export"]
 
@@ -72,7 +72,8 @@ def export(folder: str | Path, *, config: ExportConfig, say: Say = lambda step: 
         evidence = gather_evidence(engine, examples, config.seed)
         if examples is not None:
             manifest = replace(manifest, settings={**engine.task.calibrated(evidence.reference), **manifest.settings})
-        evidence.check_tokens(engine.task, _tokens(engine, stage, manifest.max_tokens))
+        tokens = open_tokens((stage / TOKENIZER).read_bytes(), manifest.max_tokens, TOKENIZER, engine.task)
+        evidence.check_tokens(engine.task, tokens)
         bench = Workbench(stage, manifest, evidence, engine, config.threads)
         try:
             made = _make_all(bench, loaded, config, engine, say)
@@ -124,12 +125,6 @@ def _speeds(
         return {}
     subjects: dict[str, Any] = {name: item.candidate.predictor for name, item in made.items()}
     return measure({"torch": engine, **subjects}, engine.task.asked(evidence.inputs), config.seconds)
-
-
-def _tokens(engine: TorchEngine, stage: Path, max_tokens: int) -> Tokens:
-    task, content = engine.task, (stage / TOKENIZER).read_bytes()
-    stride = task.stride(max_tokens)
-    return open_tokens(content, max_tokens, TOKENIZER, stride=stride, truncation=task.truncation)
 
 
 def _start_manifest(source: Folder, stage: Path) -> Manifest:

@@ -33,11 +33,8 @@ class TorchEngine:
         self.model: Any = loaded.model.to(device)
         self._transformers: Any = loaded.tokenizer
         self._max_tokens = folder.manifest.max_tokens
-        stride = self.task.stride(self._max_tokens)
         content = loaded.tokenizer.backend_tokenizer.to_str().encode()
-        self.tokens = open_tokens(
-            content, self._max_tokens, str(folder.path), stride=stride, truncation=self.task.truncation
-        )
+        self.tokens = open_tokens(content, self._max_tokens, str(folder.path), self.task)
 
     def transformers_ids(self, item: Input) -> list[int]:
         """The token ids that transformers' tokenizer gives for one input, truncated at the model's limit."""

@@ -57,9 +57,7 @@ class Predictor:
         if TOKENIZER not in folder.manifest.files:
             raise FolderError(f"{folder.path}: the manifest names no {TOKENIZER}: export the folder again")
         content = folder.read(folder.manifest.files[TOKENIZER])
-        limit = folder.manifest.max_tokens
-        stride, where = task.stride(limit), str(folder.path / TOKENIZER)
-        tokens = open_tokens(content, limit, where, stride=stride, truncation=task.truncation)
+        tokens = open_tokens(content, folder.manifest.max_tokens, str(folder.path / TOKENIZER), task)
         if threads is None:
             from tlx.runtime.machine import usable_cores
 

@@ -15,6 +15,7 @@ from tlx.runtime.tasks.task import Encoded, Input
 
 if TYPE_CHECKING:
     from tlx.runtime.spelling import Spelling
+    from tlx.runtime.tasks.task import Task
 
 __all__ = ["TokenIds", "Tokens", "open_tokens", "tokens_over"]
 
@@ -101,10 +102,11 @@ class Tokens:
             raise _not_unicode([text for i in inputs for text in ((i,) if isinstance(i, str) else i)]) from error
 
 
-def open_tokens(
-    content: bytes, max_tokens: int, source: str, *, stride: int = 0, truncation: str = "longest_first"
-) -> Tokens:
-    """The tokenizer in the bytes of a tokenizer.json. Raises FolderError naming `source` when it is damaged."""
+def open_tokens(content: bytes, max_tokens: int, source: str, task: Task) -> Tokens:
+    """The tokenizer in the bytes of a tokenizer.json, which cuts or windows long inputs as the task does.
+
+    Raises FolderError naming `source` when it is damaged.
+    """
     from tokenizers import Tokenizer
 
     try:
@@ -112,13 +114,12 @@ def open_tokens(
     except Exception as error:  # tokenizers raises plain Exception
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FolderError(f"{source} is not a tokenizer ({reason}): export or copy the folder again") from error
-    return tokens_over(tokenizer, max_tokens, source, stride=stride, truncation=truncation)
+    return tokens_over(tokenizer, max_tokens, source, task)
 
 
-def tokens_over(
-    tokenizer: Any, max_tokens: int, source: str, *, stride: int = 0, truncation: str = "longest_first"
-) -> Tokens:
+def tokens_over(tokenizer: Any, max_tokens: int, source: str, task: Task) -> Tokens:
     """The same over a tokenizers.Tokenizer, which from now on belongs to the Tokens."""
+    stride = task.stride(max_tokens)
     padding, before = tokenizer.padding, tokenizer.truncation
     pad_id = padding["pad_id"] if padding else None
     if pad_id is None:
@@ -130,7 +131,7 @@ def tokens_over(
             + (f" and a stride of {stride}" if stride else "")
         )
     direction = before["direction"] if before and not stride else "right"  # windows go from left to right
-    tokenizer.enable_truncation(max_tokens, stride=stride, strategy=truncation, direction=direction)
+    tokenizer.enable_truncation(max_tokens, stride=stride, strategy=task.truncation, direction=direction)
     if any(tokenizer.encode("a").type_ids):
         raise FolderError(f"{source} gives token_type_ids other than 0 for one text: this tlx cannot run such a model")
     return Tokens(tokenizer=tokenizer, max_tokens=max_tokens, pad_id=pad_id, stride=stride)

@@ -181,9 +181,7 @@ class Rows:
 def tokens_of(tokenizer: PreTrainedTokenizerFast, max_tokens: int, task: Task) -> Tokens:
     """The runtime's tokenizer for a transformers one, cutting or windowing as the task does."""
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    tokens = tokens_over(
-        backend, max_tokens, "the tokenizer", stride=task.stride(max_tokens), truncation=task.truncation
-    )
+    tokens = tokens_over(backend, max_tokens, "the tokenizer", task)
     pad = tokenizer.pad_token_id
     return tokens if pad is None else replace(tokens, pad_id=int(pad))
 

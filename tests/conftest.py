@@ -9,10 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers run side by side
 
 from tlx.runtime.folder import MANIFEST, Folder, Manifest, Variant, file_record, write_atomically
+
+# The same examples in every run, so that a change fails for what it does; TLX_EXPLORE=1 looks for others.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None)
+settings.load_profile("explore" if os.environ.get("TLX_EXPLORE") else "same")
 
 WORDS = [
     "please",

@@ -164,7 +164,7 @@ def test_an_exported_folder_answers_in_optimum_as_here(folders: Callable[[str], 
 ANY_TEXT = st.text(max_size=120)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(question=ANY_TEXT, context=ANY_TEXT | ANY_TEXT.map(lambda text: text * 4), align=st.booleans())
 @pytest.mark.parametrize("kind", KINDS)
 def test_offsets_are_of_the_callers_own_context(

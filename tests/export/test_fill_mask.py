@@ -192,7 +192,8 @@ def test_a_long_text_is_read_around_its_mask(folders: Callable[[str], Path], pla
         assert_same(answer, expected)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.filterwarnings("ignore::tlx.runtime.engine.TruncationWarning")
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(0, 299), min_size=1, max_size=12, unique=True), st.integers(100, 300))
 def test_windows_hold_every_mask_once(folders: Callable[[str], Path], places: Sequence[int], length: int) -> None:
     tokens, task, mask = opened(folders("word pieces"))
@@ -210,7 +211,7 @@ def test_windows_hold_every_mask_once(folders: Callable[[str], Path], places: Se
     assert encoded.truncated == 1
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60), st.text(max_size=5), st.sampled_from(KINDS))
 def test_any_unicode_is_answered(folders: Callable[[str], Path], before: str, after: str, kind: str) -> None:
     from tlx.runtime import load

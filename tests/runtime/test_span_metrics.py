@@ -17,7 +17,7 @@ ROWS = st.lists(st.lists(st.tuples(TAG, TAG), min_size=1, max_size=8), min_size=
 
 
 @given(st.lists(TAG, max_size=12))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_spans_are_those_of_seqeval(tags: list[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "X seems not to be NE tag"
@@ -25,7 +25,7 @@ def test_spans_are_those_of_seqeval(tags: list[str]) -> None:
 
 
 @given(ROWS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_scores_are_those_of_seqeval(rows: list[list[tuple[str, str]]]) -> None:
     gold, predicted = ([[pair[side] for pair in row] for row in rows] for side in (0, 1))
     found = span_scores(gold, predicted)

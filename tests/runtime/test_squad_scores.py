@@ -7,7 +7,7 @@ import re
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tlx.runtime.squad_scores import answer_score, answer_scores, best_threshold
@@ -84,13 +84,11 @@ WORDS = st.lists(st.sampled_from(["the", "a", "Cat", "cat,", "sat", "on", "mat."
 HAN = st.text(alphabet="挪威国会通过法案，。《》abc 12", min_size=1, max_size=12)
 
 
-@settings(deadline=None)
 @given(WORDS.map(" ".join), st.lists(WORDS.map(" ".join), max_size=3))
 def test_english_scores_are_those_of_squad(found: str, gold: list[str]) -> None:
     assert answer_score(found, gold) == pytest.approx(squad_official(found, gold))
 
 
-@settings(deadline=None)
 @given(HAN, st.lists(HAN, min_size=1, max_size=3))
 def test_chinese_scores_are_those_of_cmrc(found: str, gold: list[str]) -> None:
     gold = [f"国{text}" for text in gold]
@@ -135,7 +133,6 @@ def test_questions_without_an_answer_have_figures_of_their_own() -> None:
 MARGINS = st.lists(st.tuples(st.integers(-5, 5), st.integers(0, 4), st.integers(0, 1)), min_size=1, max_size=12)
 
 
-@settings(deadline=None)
 @given(MARGINS)
 def test_the_threshold_is_as_good_as_any_other(rows: list[tuple[int, int, int]]) -> None:
     margins, answered, empty = [[float(x) for x in column] for column in zip(*rows, strict=True)]

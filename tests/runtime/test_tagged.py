@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tlx.runtime.errors import DataError
@@ -176,7 +176,6 @@ def test_plain_classification_data_are_not_taken_for_tagged_ones() -> None:
 WORD = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6).map(str.strip).filter(bool)
 
 
-@settings(deadline=None)
 @given(st.lists(WORD, max_size=8))
 def test_words_stand_in_the_joined_text_where_they_are_said_to(words: list[str]) -> None:
     text, spans = join_words(words)
@@ -185,7 +184,6 @@ def test_words_stand_in_the_joined_text_where_they_are_said_to(words: list[str])
     assert len(text) == max((end for _, end in spans), default=0)
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30), st.data())
 def test_spanned_words_stay_within_their_text_and_its_spans(text: str, data: st.DataObject) -> None:
     borders = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=6)))

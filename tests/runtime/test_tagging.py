@@ -171,7 +171,8 @@ def test_a_token_of_white_space_is_no_word(kind: str, strategy: str, taggers: di
         ]
         for entity in tlx(text, aggregation_strategy=strategy, ignore_labels=[]):
             inside = text[entity["start"] : entity["end"]]
-            assert inside.strip() and inside == inside.rstrip()
+            assert inside.strip()
+            assert inside == inside.rstrip()
 
 
 @pytest.mark.parametrize("kind", ["bytes", "unigram"])

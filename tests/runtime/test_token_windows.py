@@ -21,7 +21,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=120)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=TEXT, strategy=st.sampled_from(STRATEGIES))
 def test_offsets_never_point_outside_the_text(kind: str, taggers: dict[str, Tagger], text: str, strategy: str) -> None:
     before = 0

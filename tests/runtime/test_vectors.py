@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from sklearn.metrics import ndcg_score
@@ -34,7 +34,6 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-@settings(deadline=None)
 @given(MATRICES)
 def test_fewer_bits_are_those_of_sentence_transformers(found: np.ndarray) -> None:
     from sentence_transformers.util.quantization import quantize_embeddings
@@ -48,7 +47,6 @@ def test_fewer_bits_are_those_of_sentence_transformers(found: np.ndarray) -> Non
     assert quantise(found, "float32") is found
 
 
-@settings(deadline=None)
 @given(MATRICES)
 def test_cosines_are_those_of_sentence_transformers(found: np.ndarray) -> None:
     from sentence_transformers.util import cos_sim
@@ -56,7 +54,6 @@ def test_cosines_are_those_of_sentence_transformers(found: np.ndarray) -> None:
     np.testing.assert_allclose(similarity(found, found[::-1]), cos_sim(found, found[::-1].copy()).numpy(), atol=1e-5)
 
 
-@settings(deadline=None)
 @given(MATRICES)
 def test_unit_vectors_have_length_one_or_are_zero(found: np.ndarray) -> None:
     lengths = np.linalg.norm(unit(found), axis=1)

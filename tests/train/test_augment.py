@@ -90,7 +90,7 @@ def test_labels_that_do_not_match_the_texts_are_refused():
         augment(ENGLISH, count=-1, seed=0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.text(max_size=30), max_size=8), st.integers(0, 2**32), st.booleans())
 def test_any_texts_give_distinct_new_ones_no_longer_than_they_are(texts, seed, with_neighbours):
     neighbours = {word: ["other", "words"] for text in texts for word in text.split()} if with_neighbours else None
@@ -101,7 +101,7 @@ def test_any_texts_give_distinct_new_ones_no_longer_than_they_are(texts, seed, w
     assert new == augment(texts, count=20, seed=seed, neighbours=neighbours, gold=[len(text) % 2 for text in texts])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.text(max_size=30), max_size=5))
 def test_splitting_and_joining_keeps_all_but_white_space_and_the_first_letters_case(texts):
     units = Units(texts)

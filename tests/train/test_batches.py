@@ -18,7 +18,7 @@ TASK = TextClassification(labels=("a", "b"))
 lengths = st.lists(st.integers(1, 90), min_size=1, max_size=300).map(lambda items: np.array(items, dtype=np.int64))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(lengths=lengths, budget=st.integers(1, 400), seed=st.integers(0, 5))
 def test_every_row_is_in_one_batch_and_no_batch_is_over_its_budget(lengths: np.ndarray, budget: int, seed: int) -> None:
     for batches in (

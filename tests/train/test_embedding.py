@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.train.conftest import recipe, rows, write_csv
 
 from tlx.runtime import DataError, UsageError, load
@@ -221,3 +222,16 @@ def test_what_cannot_be_learnt_is_refused_in_one_line(base: Path, tmp_path: Path
     broken = tmp_path / "broken.jsonl"
     broken.write_text(json.dumps({"anchor": "a", "positive": "b"}) + '\n{"anchor"\n', encoding="utf-8")
     refused(recipe(broken, base, model=TASK), "line 2 is not valid JSON", DataError)
+
+
+def test_a_run_that_only_loses_keeps_the_weights_that_it_began_with(base: Path, tmp_path: Path) -> None:
+    first = recipe(pairs(tmp_path), base, model=TASK, train={"epochs": 4, "learning_rate": 3e-3})
+    good = train(first, tmp_path / "good", console=QUIET)
+    again = recipe(tmp_path / "data.csv", tmp_path / "good", model=TASK, train={"epochs": 1, "learning_rate": 1.0})
+    kept = train(again, tmp_path / "kept", console=QUIET)
+    evaluations = open_folder(tmp_path / "kept").manifest.lineage["training"]["evaluations"]
+    assert [found["step"] for found in evaluations][0] == 0
+    assert evaluations[1]["ndcg@10"] < evaluations[0]["ndcg@10"] == pytest.approx(good.metrics["ndcg@10"])
+    assert kept.best_epoch == 0
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("good", "kept"))
+    assert all(torch.equal(before[name], after[name]) for name in before)

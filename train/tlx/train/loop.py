@@ -50,6 +50,8 @@ class Fit:
     """With epochs, learning_rate and precision resolved."""
     fresh: frozenset[str]
     """Names of parameters that start from nothing: they learn `head_rate_factor` times faster."""
+    starts_trained: bool
+    """No parameter starts from nothing: what the model has is judged before the first step, and kept if nothing beats it."""
     folder: Path
     """Checkpoints and the best weights lie here."""
 
@@ -89,6 +91,9 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
         replica is not None and run.objective.states is None and type(run.model).__module__.startswith("transformers.")
     )
     training_autocast = nullcontext if plain else autocast
+    if run.starts_trained and not progress.step and _evaluated(run, progress, autocast, budget * 4):
+        if accelerator.is_main_process:
+            save_state(run.folder / "best.safetensors", run.model.state_dict())
     with _stoppable() as asked_to_stop:
         while not progress.stopped and (progress.step < total or _unjudged(progress)):
             drawn, batches = _epoch(run, budget, progress.epoch)

@@ -153,6 +153,7 @@ def _run(
         validation_examples=data.validation,
         settings=recipe.train,
         fresh=student.fresh,
+        starts_trained=not student.untrained,
         folder=folder,
     )
     with console.stage("train", 1000) as advance:

@@ -91,9 +91,8 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
         replica is not None and run.objective.states is None and type(run.model).__module__.startswith("transformers.")
     )
     training_autocast = nullcontext if plain else autocast
-    if run.starts_trained and not progress.step and _evaluated(run, progress, autocast, budget * 4):
-        if accelerator.is_main_process:
-            save_state(run.folder / "best.safetensors", run.model.state_dict())
+    if run.starts_trained and not progress.step:
+        _judge_and_keep(run, progress, autocast, budget * 4, accelerator)
     with _stoppable() as asked_to_stop:
         while not progress.stopped and (progress.step < total or _unjudged(progress)):
             drawn, batches = _epoch(run, budget, progress.epoch)
@@ -129,8 +128,7 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
                 if asked_to_stop():
                     raise KeyboardInterrupt
             progress.epoch, progress.batch = progress.epoch + 1, 0
-            if _evaluated(run, progress, autocast, budget * 4) and accelerator.is_main_process:
-                save_state(run.folder / "best.safetensors", run.model.state_dict())
+            _judge_and_keep(run, progress, autocast, budget * 4, accelerator)
             report(progress, total)
     accelerator.wait_for_everyone()
     run.model.load_state_dict(load_file(run.folder / "best.safetensors"))
@@ -256,8 +254,20 @@ def _unjudged(progress: Progress) -> bool:
     return not progress.evaluations or progress.evaluations[-1]["step"] < progress.step
 
 
+def _judge_and_keep(
+    run: Fit,
+    progress: Progress,
+    autocast: Callable[[], AbstractContextManager[None]],
+    budget: int,
+    accelerator: Accelerator,
+) -> None:
+    """Measures the model on the validation rows, notes it, and writes the weights when they are the best so far."""
+    if _evaluated(run, progress, autocast, budget) and accelerator.is_main_process:
+        save_state(run.folder / "best.safetensors", run.model.state_dict())
+
+
 def _evaluated(run: Fit, progress: Progress, autocast: Callable[[], AbstractContextManager[None]], budget: int) -> bool:
-    """Measures the model on the validation rows and notes it; True when it is the best so far."""
+    """The figures, noted; True when they are the best so far."""
     task, patience = run.objective.task, run.settings.patience
     teacher = run.validation.teacher_outputs
     outputs = _validation_outputs(run, autocast, budget)

@@ -76,8 +76,15 @@ def tokenizer_of(kind: str) -> Any:
         backend.normalizer = normalizers.BertNormalizer(lowercase=True)
         backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         backend.decoder = decoders.WordPiece()
-        trainer = trainers.WordPieceTrainer(vocab_size=150, special_tokens=special, show_progress=shown)
-        backend.train_from_iterator(CORPUS, trainer)
+        # The trainer breaks ties by a hash that is another one in every process, unless it begins with the letters in order.
+        letters = sorted({c for text in CORPUS for c in backend.normalizer.normalize_str(text) if not c.isspace()})
+        first = special + [prefix + letter for letter in letters for prefix in ("", "##")]
+        trainer = trainers.WordPieceTrainer(vocab_size=150, special_tokens=first, show_progress=shown)
+        learnt = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        learnt.normalizer, learnt.pre_tokenizer = backend.normalizer, backend.pre_tokenizer
+        learnt.train_from_iterator(CORPUS, trainer)
+        backend.model = models.WordPiece(learnt.get_vocab(), unk_token="[UNK]")
+        backend.add_special_tokens(special)
         backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
         return BertTokenizerFast(tokenizer_object=backend, model_max_length=64)
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -101,6 +108,10 @@ def tokenizer_of(kind: str) -> Any:
             vocab_size=170, special_tokens=special, unk_token="<unk>", show_progress=shown
         )
         backend.train_from_iterator(CORPUS, trainer)
+        # The pieces are the same in every process, their scores and order are not: sums are made in any order.
+        pieces = sorted(piece for piece in backend.get_vocab() if piece not in special)
+        scored = [(piece, 0.0) for piece in special] + [(piece, 0.5 * len(piece) - 8.0) for piece in pieces]
+        backend.model = models.Unigram(scored, unk_id=special.index("<unk>"))
         backend.post_processor = processors.BertProcessing(("</s>", 2), ("<s>", 0))
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, model_max_length=64, cls_token="<s>", sep_token="</s>", **names

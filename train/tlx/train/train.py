@@ -18,7 +18,7 @@ from tlx.runtime.errors import DataError, FolderError, TrainingError, UsageError
 from tlx.runtime.examples import TEXT_NAMES, Examples, is_missing, pick_column, read_table
 from tlx.runtime.folder import staged_folder
 from tlx.runtime.tasks import guess_task
-from tlx.runtime.tasks.task import Encoded, Input, unit_starts
+from tlx.runtime.tasks.task import Encoded, Input, Task, unit_starts
 from tlx.train.augment import augment, embedding_neighbours
 from tlx.train.batches import Ragged, Rows, TokenRows, encode, token_rows, tokens_of, with_words
 from tlx.train.building import Student, build
@@ -295,61 +295,80 @@ def _rows(
     max_tokens = max_tokens_for(recipe, lengths, limit, half)
     tokens = tokens_of(student.tokenizer, max_tokens, half)
     recipe = recipe.updated("model", max_tokens=max_tokens)
-    every_input = [*data.train.inputs, *inputs]
-    width, depth = (getattr(model.config, name, n) for name, n in (("hidden_size", 384), ("num_hidden_layers", 6)))
-    parts = (every_input, list(data.validation.inputs))
+    parts = ([*data.train.inputs, *inputs], list(data.validation.inputs))
     encoded = [encode(half, tokens, part) for part in parts]
     encoded[0] = task.arranged(encoded[0], max_tokens)
+    width, depth = (getattr(model.config, name, n) for name, n in (("hidden_size", 384), ("num_hidden_layers", 6)))
     recipe = resolve_training(recipe, len(encoded[0].rows), width, depth, device, task.rows_a_step)
     pad, types = tokens.pad_id or 0, takes_types(model)
-    rows = [token_rows(part, pad, types=types) for part in encoded]
-    aligned = _wants_states(recipe, task, teachers, student)
-    same = aligned and teachers[0].tokenizer is student.tokenizer
-    if encoded[0].owners is not None and not same:  # words are aligned where each input is one row
-        aligned = False
+    own, held = (token_rows(part, pad, types=types) for part in encoded)
     theirs: TokenRows | None = None
-    if task.beside and teachers and (not same or len(teachers) > 1 or inputs):
+    shared = bool(teachers) and teachers[0].tokenizer is student.tokenizer
+    # Words are aligned where each input is one row.
+    aligned = _wants_states(recipe, task, teachers, student) and (shared or encoded[0].owners is None)
+    if task.beside and teachers and (not (aligned and shared) or len(teachers) > 1 or inputs):
         raise UsageError(
             f"{task.name} masks other tokens at every step, and its teacher answers beside the student: give one --teacher "
             "(no --base, --vocabulary or --unlabelled), keep distil.hidden over 0, and cut it by --layers"
         )
-    if same:
-        theirs = rows[0]
+    if aligned and shared:
+        theirs = own
     elif aligned:
-        rows[0] = with_words(rows[0], tokens, every_input)
-        limit = min(max_tokens, token_limit(teachers[0].model, teachers[0].tokenizer))
-        other = tokens_of(teachers[0].tokenizer, limit, half)
-        theirs = token_rows(encode(half, other, every_input), other.pad_id or 0, types=takes_types(teachers[0].model))
-        theirs = with_words(theirs, other, every_input)
-    answers: list[Ragged | None] = [None, None]
-    if teachers:
-        # One teacher that runs beside the student anyway answers there.
-        asked = ([] if aligned and len(teachers) == 1 else parts[0], [] if task.beside else parts[1])
-        with console.stage("teacher", len(teachers) * sum(map(len, asked))) as advance:
-            for index, part in enumerate(asked):
-                if not part:
-                    continue
-                values = ask_teachers(
-                    teachers,
-                    task,
-                    part,
-                    encoded[index],
-                    student.tokenizer,
-                    max_tokens,
-                    folder / "cache" if recipe.distil.cache is None else Path(recipe.distil.cache),
-                    recipe.train.precision,
-                    lambda n: advance(n, ""),
-                )
-                units = half.units(encoded[index])
-                starts = None if units is None else unit_starts(units, len(encoded[index].rows))
-                answers[index] = Ragged(torch.from_numpy(values), starts)
+        own = with_words(own, tokens, parts[0])
+        theirs = _teacher_rows(teachers[0], half, max_tokens, parts[0])
+    # One teacher that runs beside the student anyway answers there.
+    asked = ([] if aligned and len(teachers) == 1 else parts[0], [] if task.beside else parts[1])
+    answers = _answers(recipe, task, teachers, student, asked, encoded, folder, console)
     gold = task.gold(data.train, encoded[0] if not inputs else encode(half, tokens, data.train.inputs))
     if gold is not None and inputs:
         rest = task.unlabelled_gold(encode(half, tokens, inputs))
         gold = None if rest is None else gold.followed_by(rest)
-    train_rows = Rows(student=rows[0], gold=gold, teacher_outputs=answers[0], teacher=theirs, group=task.group)
-    held = Rows(student=rows[1], gold=task.held_gold(encoded[1]), teacher_outputs=answers[1])
-    return recipe, Prepared(train=train_rows, validation=held, validation_encoded=encoded[1])
+    train_rows = Rows(student=own, gold=gold, teacher_outputs=answers[0], teacher=theirs, group=task.group)
+    held_rows = Rows(student=held, gold=task.held_gold(encoded[1]), teacher_outputs=answers[1])
+    return recipe, Prepared(train=train_rows, validation=held_rows, validation_encoded=encoded[1])
+
+
+def _teacher_rows(teacher: Teacher, half: Task, max_tokens: int, inputs: Sequence[Input]) -> TokenRows:
+    """The inputs in the teacher's own tokens, with their words."""
+    tokens = tokens_of(teacher.tokenizer, min(max_tokens, token_limit(teacher.model, teacher.tokenizer)), half)
+    rows = token_rows(encode(half, tokens, inputs), tokens.pad_id or 0, types=takes_types(teacher.model))
+    return with_words(rows, tokens, inputs)
+
+
+def _answers(
+    recipe: Recipe,
+    task: TrainTask,
+    teachers: Sequence[Teacher],
+    student: Student,
+    asked: Sequence[Sequence[Input]],
+    encoded: Sequence[Encoded],
+    folder: Path,
+    console: Console,
+) -> list[Ragged | None]:
+    """What the teachers give for each part that they are asked, in the student's units; None for an empty part."""
+    answers: list[Ragged | None] = [None for _ in asked]
+    if not teachers:
+        return answers
+    cache = folder / "cache" if recipe.distil.cache is None else Path(recipe.distil.cache)
+    with console.stage("teacher", len(teachers) * sum(map(len, asked))) as advance:
+        for index, part in enumerate(asked):
+            if not part:
+                continue
+            values = ask_teachers(
+                teachers,
+                task,
+                part,
+                encoded[index],
+                student.tokenizer,
+                int(recipe.model.max_tokens or 0),
+                cache,
+                recipe.train.precision,
+                lambda n: advance(n, ""),
+            )
+            units = task.runtime.units(encoded[index])
+            starts = None if units is None else unit_starts(units, len(encoded[index].rows))
+            answers[index] = Ragged(torch.from_numpy(values), starts)
+    return answers
 
 
 def _wants_states(recipe: Recipe, task: TrainTask, teachers: Sequence[Teacher], student: Student) -> bool:

@@ -271,7 +271,7 @@ def page(results: dict[str, dict[str, Any]], options: argparse.Namespace) -> str
     if lost:
         notes.append(
             "\\* more than 1 % of the metric is lost: `tlx export` allows .01 of it outright (`--max-drop`), on validation, and "
-            "taggers of\nfew rows have many tags whose probabilities are close."
+            "models of\nfew rows have many answers whose probabilities are close."
         )
     if missing:
         notes.append("Empty cells have not been measured.")

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlx.runtime.errors import FolderError, UsageError
-from tlx.runtime.tasks.task import Encoded, Input
+from tlx.runtime.tasks.task import Encoded, Input, Task
 
 if TYPE_CHECKING:
     from tlx.runtime.spelling import Spelling
-    from tlx.runtime.tasks.task import Task
 
 __all__ = ["TokenIds", "Tokens", "open_tokens", "tokens_over"]
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tlx.runtime.errors import FolderError, UsageError
 from tlx.runtime.tasks.task import Encoded, Input, Task
+from tlx.runtime.words import Words, words_of
 
 if TYPE_CHECKING:
     from tlx.runtime.spelling import Spelling
@@ -22,6 +23,7 @@ TokenIds = NDArray[np.int64]
 PAD_TOKENS = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>", "<|endoftext|>")
 NOT_UNICODE = "the text {!r} holds a lone surrogate, which is not Unicode: decode it with errors='replace'"
 SERIAL = 8  # fewer texts than this are encoded one by one: waking a thread pool costs more
+FEW_CORES = 4  # up to so many, the table of words in one thread is faster than the tokenizer's threads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,44 +47,51 @@ class Tokens:
 
         return spelling_of(self.tokenizer)
 
-    def encode(self, text: str) -> tuple[list[int], bool]:
-        """The ids of one text, and whether it was truncated. Raises UsageError when it is not Unicode."""
-        try:
-            encoding = self.tokenizer.encode(text)
-        except TypeError as error:
-            raise UsageError(NOT_UNICODE.format(text[:40])) from error
-        ids: list[int] = encoding.ids
-        return ids or [self.pad_id or 0], len(ids) >= self.max_tokens and bool(encoding.overflowing)
-
     def encode_many(self, texts: Sequence[str], *, parallel: bool = True) -> tuple[list[TokenIds], int]:
         """The ids of each text, `(tokens,)` int64, and how many texts were truncated.
 
         `parallel` lets the tokenizer use its own threads.
         """
-        if not parallel or len(texts) < SERIAL:
-            pairs = [self.encode(text) for text in texts]
-            return [np.array(ids, dtype=np.int64) for ids, _ in pairs], sum(cut for _, cut in pairs)
-        try:
-            encodings = self.tokenizer.encode_batch_fast(texts)
-        except TypeError as error:
-            raise _not_unicode(texts) from error
+        known = [None] * len(texts) if parallel and self._many_cores else [self._from_words(text) for text in texts]
+        others = [text for text, ids in zip(texts, known, strict=True) if ids is None]
+        left = iter(self.encodings(others, parallel=parallel, offsets=False))
         rows: list[TokenIds] = []
         truncated = 0
-        for encoding in encodings:
-            ids = encoding.ids
-            if len(ids) >= self.max_tokens and encoding.overflowing:
-                truncated += 1
-            rows.append(np.array(ids or [self.pad_id or 0], dtype=np.int64))
+        for ids in known:
+            if ids is None:
+                ids, cut = self._ids(next(left))
+                truncated += cut
+            rows.append(np.array(ids, dtype=np.int64))
         return rows, truncated
+
+    @cached_property
+    def _words(self) -> Words | None:
+        return words_of(self.tokenizer)
+
+    @cached_property
+    def _many_cores(self) -> bool:
+        from tlx.runtime.machine import usable_cores
+
+        return usable_cores() > FEW_CORES
+
+    def _from_words(self, text: str) -> list[int] | None:
+        """The ids from the table of words, where it knows the text and nothing is cut."""
+        ids = None if self._words is None else self._words.encode(text)
+        return ids if ids and len(ids) <= self.max_tokens else None
+
+    def _ids(self, encoding: Any) -> tuple[list[int], bool]:
+        """The ids of an Encoding, at least one, and whether it was truncated."""
+        ids: list[int] = encoding.ids
+        return ids or [self.pad_id or 0], len(ids) >= self.max_tokens and bool(encoding.overflowing)
 
     def encode_pairs(self, pairs: Sequence[Input], *, parallel: bool = True) -> Encoded:
         """One row a pair, with its token types."""
         rows, types, truncated = [], [], 0
         for encoding in self.encodings(pairs, parallel=parallel, offsets=False):
-            ids = encoding.ids
-            truncated += len(ids) >= self.max_tokens and bool(encoding.overflowing)
-            rows.append(np.array(ids or [self.pad_id or 0], dtype=np.int64))
-            types.append(np.array(encoding.type_ids if ids else [0], dtype=np.int64))
+            ids, cut = self._ids(encoding)
+            truncated += cut
+            rows.append(np.array(ids, dtype=np.int64))
+            types.append(np.array(encoding.type_ids or [0], dtype=np.int64))
         return Encoded(rows, types, truncated=truncated)
 
     def encodings(self, inputs: Sequence[Input], *, parallel: bool = True, offsets: bool = True) -> list[Any]:

@@ -143,3 +143,18 @@ def test_an_answer_flips_when_a_text_gets_another_neighbour() -> None:
 
 def test_sentence_similarity_is_another_name() -> None:
     assert task_named("sentence-similarity") is FeatureExtraction
+
+
+def test_classes_of_inference_are_no_scores(tmp_path: Path) -> None:
+    rows = [{"premise": "a", "hypothesis": "b", "label": n} for n in (0, 1, 2, -1)]
+    with pytest.raises(
+        DataError, match=r"'label' holds the classes \[-1, 0, 1, 2\], wanted numbers that say how alike"
+    ):
+        read(written(tmp_path / "nli.jsonl", *rows))
+    assert read(written(tmp_path / "two.jsonl", *rows[:2])).gold == [0.0, 1.0]
+
+
+def test_queries_with_what_answers_them_are_pairs(tmp_path: Path) -> None:
+    row = {"query": "a", "positive": "b", "negative": "c"}
+    assert read(written(tmp_path / "x.jsonl", row)).inputs == [("a", "b", "c")]
+    assert read(written(tmp_path / "y.jsonl", {"question": "a", "answer": "b"})).inputs == [("a", "b")]

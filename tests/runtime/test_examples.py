@@ -109,3 +109,56 @@ def test_integer_labels_are_in_numeric_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lines", [["a\n", "\n", "b"], ["a\r\n", "\r\n", "b\r\n"]])
 def test_every_line_of_a_stream_is_a_text_even_an_empty_one(lines: Sequence[str]) -> None:
     assert list(iterate_texts(lines, "stdin")) == ["a", "", "b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "gold"),
+    [
+        ("d.csv", "text,label\na,0.0\nb,1.0\n", ["0", "1"]),
+        ("d.jsonl", '{"text": "a", "label": 0.0}\n{"text": "b", "label": 1}\n', ["0", "1"]),
+        ("d.csv", "text,label\na,1.5\nb,²\n", ["1.5", "²"]),
+        ("d.csv", "text,label,label_text\na,0,no\nb,1,yes\n", ["no", "yes"]),
+    ],
+)
+def test_labels_are_the_same_whatever_the_format(name: str, content: str, gold: list[str], tmp_path: Path) -> None:
+    examples = parse(write(tmp_path, name, content))
+    assert examples.gold == gold
+    assert set(examples.labels) == set(gold)
+
+
+@pytest.mark.parametrize(
+    ("content", "gold"),
+    [
+        ('text,labels\na,"joy,love"\nb,joy\nc,love\n', [("joy", "love"), ("joy",), ("love",)]),
+        ("text,labels\na,3|10\nb,3\nc,10\n", [("3", "10"), ("3",), ("10",)]),
+        ("text,labels\na,\"['x', 'y']\"\nb,[]\n", [("x", "y"), ()]),
+        ('text,labels\na,"Boston, MA"\nb,"Austin, TX"\n', ["Boston, MA", "Austin, TX"]),
+        ('text,label\na,"joy,love"\nb,joy\nc,love\n', ["joy,love", "joy", "love"]),
+    ],
+)
+def test_labels_between_separators_are_several(content: str, gold: list[object], tmp_path: Path) -> None:
+    assert parse(write(tmp_path, "d.csv", content)).gold == gold
+
+
+def test_a_column_for_each_label_is_multi_label(tmp_path: Path) -> None:
+    path = write(tmp_path, "d.csv", "comment,toxic,threat\na,1,0\nb,0,0\nc,1,1.0\n")
+    examples = parse(path, label="toxic, threat")
+    assert examples.gold == [("toxic",), (), ("toxic", "threat")]
+    assert examples.labels == ("threat", "toxic")
+    assert examples.told == "'toxic', 'threat' from 'comment'"
+    with pytest.raises(DataError, match="line 2: column 'comment' holds 'a': wanted 1 or 0"):
+        parse(path, text="toxic", label="comment,toxic")
+    with pytest.raises(DataError, match="no column 'insult'"):
+        parse(path, label="toxic,insult")
+
+
+def test_what_was_read_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "d.csv", "title,body,id,label\na,b,1,x\nc,d,2,y\n")
+    assert parse(path).told == "'label' from 'body' (not read: 'title', 'id')"
+    assert parse(path, text="title", text_pair="body").told == "'label' from 'title', 'body' (not read: 'id')"
+
+
+@pytest.mark.parametrize("row", ['{"text": {"body": "a"}, "label": "x"}', '{"text": "a", "label": {"id": 1}}'])
+def test_nested_cells_are_refused_with_their_line(row: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="line 1: column '(text|label)' holds"):
+        parse(write(tmp_path, "d.jsonl", row + "\n"))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
 import re
@@ -13,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tlx.runtime.delimited import read_delimited
 from tlx.runtime.errors import DataError, MissingExtraError
 from tlx.runtime.tasks.task import Input
 
@@ -22,6 +21,8 @@ __all__ = [
     "Examples",
     "Table",
     "column_texts",
+    "input_columns",
+    "inputs_in",
     "is_missing",
     "iterate_texts",
     "pick_column",
@@ -29,6 +30,7 @@ __all__ = [
     "read_inputs",
     "read_table",
     "read_text",
+    "told",
 ]
 
 TEXT_NAMES = (
@@ -39,12 +41,23 @@ TEXT_NAMES = (
     "question",
     "content",
     "review",
-    "title",
     "comment",
     "document",
+    "body",
+    "tweet",
+    "message",
+    "post",
+    "article",
+    "abstract",
+    "description",
+    "input",
+    "title",
+    "headline",
 )
 LABEL_NAMES = (
     "labels",
+    "label_text",
+    "label_name",
     "label",
     "intent",
     "category",
@@ -67,9 +80,15 @@ PAIR_NAMES = (
     ("question", "context"),
     ("question", "sentence"),
     ("query", "passage"),
+    ("query", "document"),
+    ("query", "positive"),
+    ("query", "answer"),
+    ("question", "answer"),
     ("anchor", "positive"),
 )
 """Columns that come in twos, in order."""
+
+MOST_TOLD = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +117,7 @@ class Examples:
 
     The items of `gold` belong to the task: text-classification has a label (str), or for multi-label a tuple of labels.
     `labels` are the distinct labels in order; `settings` are what the task learnt of the data (`{"multi_label": bool}`).
+    `told` says in words which columns were read as what ("" where a format leaves no doubt).
     """
 
     source: str
@@ -106,6 +126,7 @@ class Examples:
     labels: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
+    told: str = ""
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -198,20 +219,46 @@ def column_texts(table: Table, column: str, *, blank: bool = False) -> list[str]
     for row, value in enumerate(table.columns[column]):
         if value is None or value != value or (not blank and is_missing(value)):
             raise DataError(f"{table.where(row)}: column {column!r} is empty: give a text or remove the row")
+        if isinstance(value, (list, tuple, dict)):
+            raise DataError(f"{table.where(row)}: column {column!r} holds a {type(value).__name__}: wanted a text")
         texts.append(value if isinstance(value, str) else str(value))
     return texts
+
+
+def input_columns(table: Table, columns: Mapping[str, str]) -> tuple[str, ...]:
+    """The columns that hold the inputs: one of texts, or the two of a pair."""
+    return pick_pair(table, columns) or (pick_column(table, "text", TEXT_NAMES, columns.get("text")),)
+
+
+def inputs_in(table: Table, names: Sequence[str], *, blank: bool = False) -> list[Input]:
+    """The inputs that the columns hold: a text each, or a tuple of them where the columns are several."""
+    if len(names) == 1:
+        return list(column_texts(table, names[0], blank=blank))
+    return list(zip(*(column_texts(table, name, blank=blank) for name in names), strict=True))
 
 
 def read_inputs(table: Table, columns: Mapping[str, str], names: Sequence[str], *, blank: bool = True) -> list[Input]:
     """The inputs of a table, without gold: one text each, or several where `names` are several."""
     if len(names) == 1:
-        return list(column_texts(table, pick_column(table, "text", TEXT_NAMES, columns.get("text")), blank=blank))
+        return inputs_in(table, [pick_column(table, "text", TEXT_NAMES, columns.get("text"))], blank=blank)
     chosen = [columns.get(name) or name for name in names]
     if len(names) == 2 and not set(chosen) <= set(table.columns):
         chosen = list(pick_pair(table, columns) or chosen)
     for name in chosen:
         pick_column(table, "text-pair" if name == chosen[-1] else "text", (), name)
-    return list(zip(*(column_texts(table, name, blank=blank) for name in chosen), strict=True))
+    return inputs_in(table, chosen, blank=blank)
+
+
+def told(table: Table, inputs: Sequence[str], gold: Sequence[str]) -> str:
+    """What a table was read as, in words: what is learnt from what, and what was not read."""
+    left = [name for name in table.columns if name not in (*inputs, *gold)]
+    learnt = f"{_names(gold)} from {_names(inputs)}" if gold else _names(inputs)
+    return f"{learnt} (not read: {_names(left)})" if left else learnt
+
+
+def _names(columns: Sequence[str]) -> str:
+    more = f" and {len(columns) - MOST_TOLD} more" if len(columns) > MOST_TOLD else ""
+    return ", ".join(repr(name) for name in columns[:MOST_TOLD]) + more
 
 
 def iterate_texts(stream: Iterable[str], source: str) -> Iterator[str]:
@@ -266,32 +313,8 @@ def _read_tsv(path: Path, text: str) -> Table:
 
 
 def _read_delimited(path: Path, text: str, delimiter: str) -> Table:
-    limit = csv.field_size_limit(1 << 30)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    try:
-        header = next(reader)
-        repeated = sorted({name for name in header if header.count(name) > 1})
-        if repeated:
-            raise DataError(f"{path} line 1 names column {repeated[0]!r} twice: rename one")
-        start = reader.line_num + 1
-        for row in reader:
-            if row and len(row) != len(header):
-                raise DataError(
-                    f"{path} line {start} has {len(row)} fields, the header has {len(header)}: "
-                    "quote fields that hold the delimiter"
-                )
-            if row:
-                rows.append(row)
-                lines.append(start)
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError(f"{path} line {reader.line_num} is not valid CSV: {error}") from error
-    finally:
-        csv.field_size_limit(limit)
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(header)
-    return Table(source=str(path), columns=dict(zip(header, columns, strict=True)), lines=lines)
+    columns, lines = read_delimited(path, text, delimiter)
+    return Table(source=str(path), columns=columns, lines=lines)
 
 
 def _read_jsonl(path: Path, text: str) -> Table:

@@ -38,6 +38,8 @@ from tlx.train.writing import Data, write_model
 
 __all__ = ["TrainResult", "run_folder", "train"]
 
+LABELS_TOLD = 6
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
@@ -124,6 +126,7 @@ def _run(
     recipe, data, task = _read(recipe)
     if accelerator.is_main_process:
         _check_same_data(folder / "data.json", data, resume=resume)
+    console.say(_reading(task, data.train))
     console.say(f"{len(data.train)} training and {len(data.validation)} validation rows from {data.train.source}")
     teachers = [load_teacher(source, type(task), device) for source in recipe.model.teachers]
     _adopt(task, teachers)
@@ -203,6 +206,15 @@ def _read(recipe: Recipe) -> tuple[Recipe, Data, TrainTask]:
     first, held, more = task.completed(data.train, data.validation, recipe.train.seed)
     data = Data(train=first, validation=held, sources=(*data.sources, *more))
     return recipe.updated("model", task=kind.half.name), data, task
+
+
+def _reading(task: TrainTask, examples: Examples) -> str:
+    """What the data were taken for, so that a wrong guess is seen before the work begins."""
+    parts = [examples.told] if examples.told else []
+    if task.labels:
+        shown = ", ".join(task.labels[:LABELS_TOLD]) + (", …" if len(task.labels) > LABELS_TOLD else "")
+        parts.append(f"{len(task.labels)} labels: {shown}")
+    return f"{task.name}: {'; '.join(parts) or examples.source} (else: --task, --text, --label)"
 
 
 def _check_same_data(saved: Path, data: Data, *, resume: bool) -> None:

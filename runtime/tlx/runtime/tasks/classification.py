@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from tlx.runtime.errors import DataError, FolderError, UsageError
 from tlx.runtime.folder import Manifest
 from tlx.runtime.metrics import accuracy, ece, multi_label_f1, single_label_f1
-from tlx.runtime.tasks.labels import is_list, is_out_of_scope, ordered_labels, read_label, read_label_list
 from tlx.runtime.tasks.regression import one_output
 from tlx.runtime.tasks.task import Floats, Outputs, Task
 
@@ -122,7 +121,8 @@ class TextClassification(Task):
 
     @classmethod
     def read(cls, source: str | Path, columns: Mapping[str, str], *, split: str = "train") -> Examples:
-        """Texts, or pairs of them, and labels. A list in the label column (a JSON array in CSV) makes the task multi-label.
+        """Texts, or pairs of them, and labels. Lists in the label column (JSON arrays in CSV, or labels between separators in
+        a column called labels) make the task multi-label, and so does a "label" that names several columns of 1 and 0.
 
         `columns` may hold "text", "text_pair" and "label". Raises DataError for a missing column, text or label.
         """
@@ -137,28 +137,38 @@ class TextClassification(Task):
 
     @classmethod
     def _read(cls, source: str | Path, columns: Mapping[str, str], split: str, oos: str | None) -> Examples:
-        from tlx.runtime.examples import LABEL_NAMES, Examples, pick_column, pick_pair, read_inputs, read_table
+        from tlx.runtime.examples import (
+            LABEL_NAMES,
+            Examples,
+            input_columns,
+            inputs_in,
+            pick_column,
+            read_table,
+            told,
+        )
+        from tlx.runtime.tasks.labels import ordered_labels, read_column, read_indicators
 
         table = read_table(source, split=split)
-        pair = pick_pair(table, columns)
-        names = {"text": pair[0], "text_pair": pair[1]} if pair else columns
-        inputs = read_inputs(table, names, PAIR if pair else SINGLE, blank=False)
-        label_column = pick_column(table, "label", LABEL_NAMES, columns.get("label"))
-        values = list(table.columns[label_column])
-        multi_label = any(is_list(value) for value in values)
-        read = read_label_list if multi_label else read_label
-        gold = [
-            None if oos is not None and is_out_of_scope(value, oos) else read(table, row, label_column, value)
-            for row, value in enumerate(values)
-        ]
+        names = input_columns(table, columns)
+        inputs = inputs_in(table, names)
+        asked = columns.get("label")
+        several = [] if asked is None or asked in table.columns else [name.strip() for name in asked.split(",")]
+        gold: list[Any]
+        if len(several) > 1:
+            gold = list(read_indicators(table, [pick_column(table, "label", (), name) for name in several]))
+            multi_label, learnt = True, several
+        else:
+            learnt = [pick_column(table, "label", LABEL_NAMES, asked)]
+            gold, multi_label = read_column(table, learnt[0], oos)
         flat = [label for item in gold for label in item or ()] if multi_label else [g for g in gold if g is not None]
         return Examples(
             source=table.source,
             inputs=inputs,
             gold=gold,
             labels=ordered_labels({str(label) for label in flat}),
-            settings={"multi_label": multi_label, "pair": pair is not None},
+            settings={"multi_label": multi_label, "pair": len(names) > 1},
             sha256=table.sha256,
+            told=told(table, names, learnt),
         )
 
     def answers(

@@ -85,8 +85,9 @@ class FeatureExtraction(Task):
 
     @classmethod
     def recognises(cls, suffix: str, columns: Mapping[str, Any]) -> bool:
-        """The columns anchor and positive."""
-        return {"anchor", "positive"} <= {name.lower() for name in columns}
+        """The columns anchor and positive, or query and positive."""
+        there = {name.lower() for name in columns}
+        return "positive" in there and not there.isdisjoint({"anchor", "query"})
 
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> FeatureExtraction:

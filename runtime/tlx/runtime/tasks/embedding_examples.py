@@ -21,6 +21,7 @@ from tlx.runtime.examples import (
     pick_column,
     pick_pair,
     read_table,
+    told,
 )
 from tlx.runtime.ranking import Relevance
 from tlx.runtime.tasks.task import Floats
@@ -46,8 +47,10 @@ def read(source: str | Path, columns: Mapping[str, str], split: str) -> Examples
     negative = next((lowered[name] for name in NEGATIVES if name in lowered and "label" not in columns), None)
     names = [*pair] if negative is None else [*pair, negative]
     inputs = list(zip(*(column_texts(table, name) for name in names), strict=True))
-    gold = None if negative is not None else _scores(table, columns, names)
-    return Examples(source=table.source, inputs=inputs, gold=gold, sha256=table.sha256)
+    column = None if negative is not None else _score_column(table, columns, names)
+    gold = None if column is None else _scores(table, column)
+    read = told(table, names, [] if column is None else [column])
+    return Examples(source=table.source, inputs=inputs, gold=gold, sha256=table.sha256, told=read)
 
 
 def _single(table: Table, columns: Mapping[str, str]) -> Examples:
@@ -55,22 +58,31 @@ def _single(table: Table, columns: Mapping[str, str]) -> Examples:
     column = pick_column(table, "text", TEXT_NAMES, columns.get("text"))
     if "label" not in columns and lowered.isdisjoint(LABEL_NAMES):
         texts = [str(value) for value in table.columns[column] if not is_missing(value)]
-        return Examples(source=table.source, inputs=texts, sha256=table.sha256)
+        return Examples(source=table.source, inputs=texts, sha256=table.sha256, told=told(table, [column], []))
     label = pick_column(table, "label", LABEL_NAMES, columns.get("label"))
     gold = []
     for row, value in enumerate(table.columns[label]):
         if is_missing(value) or isinstance(value, (list, tuple, dict)):
             raise DataError(f"{table.where(row)}: column {label!r} holds {value!r}: wanted one label a text")
         gold.append(str(value).strip())
-    return Examples(source=table.source, inputs=[*column_texts(table, column)], gold=gold, sha256=table.sha256)
+    return Examples(
+        source=table.source,
+        inputs=[*column_texts(table, column)],
+        gold=gold,
+        sha256=table.sha256,
+        told=told(table, [column], [label]),
+    )
 
 
-def _scores(table: Table, columns: Mapping[str, str], texts: Sequence[str]) -> list[float] | None:
+def _score_column(table: Table, columns: Mapping[str, str], texts: Sequence[str]) -> str | None:
     others = {name.lower() for name in table.columns if name not in texts}
     usual = [name for name in (*SCORE_NAMES, *LABEL_NAMES) if name in others]
     if "label" not in columns and not usual:
         return None
-    column = pick_column(table, "label", usual, columns.get("label"))
+    return pick_column(table, "label", usual, columns.get("label"))
+
+
+def _scores(table: Table, column: str) -> list[float]:
     scores = []
     for row, value in enumerate(table.columns[column]):
         try:
@@ -83,6 +95,12 @@ def _scores(table: Table, columns: Mapping[str, str], texts: Sequence[str]) -> l
                 "are: mend it, name the column with --label, or keep only pairs that belong together, without this column"
             )
         scores.append(score)
+    if column.lower() in LABEL_NAMES and {0.0, 1.0, 2.0} <= set(scores) <= {-1.0, 0.0, 1.0, 2.0}:
+        raise DataError(
+            f"{table.source}: column {column!r} holds the classes {sorted({int(score) for score in scores})}, wanted numbers "
+            "that say how alike the two texts are: keep only pairs that belong together, without this column, or write 0 "
+            "and 1 for unlike and alike"
+        )
     return scores
 
 

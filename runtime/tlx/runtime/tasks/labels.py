@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tlx.runtime.errors import DataError
+from tlx.runtime.examples import is_missing
 
 if TYPE_CHECKING:
     from tlx.runtime.examples import Table
 
-__all__ = ["is_list", "is_out_of_scope", "ordered_labels", "read_label", "read_label_list"]
+__all__ = [
+    "is_list",
+    "is_out_of_scope",
+    "ordered_labels",
+    "read_column",
+    "read_indicators",
+    "read_label",
+    "read_label_list",
+]
+
+NUMBER = re.compile(r"-?[0-9]+")
+WHOLE = re.compile(r"-?[0-9]+\.0+")
+"""A whole number as a table of floats writes it: the label that a file of integers calls by the digits alone."""
+
+SEPARATORS = ("|", ";", ",")
+INDICATORS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
 
 def is_out_of_scope(value: Any, oos: str) -> bool:
     """Whether the cell holds the label for inputs out of scope, or nothing."""
-    from tlx.runtime.examples import is_missing
-
     return is_missing(value) or (isinstance(value, str) and value.strip() == oos)
 
 
@@ -27,15 +44,64 @@ def is_list(value: Any) -> bool:
     )
 
 
+def read_column(table: Table, column: str, oos: str | None) -> tuple[list[Any], bool]:
+    """(the gold of each row, whether a row has several labels) of a label column. Rows out of scope have the gold None.
+
+    Lists make the labels several, and so does a column called labels whose cells hold labels between separators.
+    """
+    values = list(table.columns[column])
+    separator = _separator(values) if column.lower() == "labels" else None
+    several = separator is not None or any(is_list(value) for value in values)
+
+    def read(row: int, value: Any) -> Any:
+        if oos is not None and is_out_of_scope(value, oos):
+            return None
+        if not several:
+            return read_label(table, row, column, value)
+        if separator is not None and not is_missing(value):
+            value = [part for part in value.split(separator) if part.strip()]
+        return read_label_list(table, row, column, value)
+
+    return [read(row, value) for row, value in enumerate(values)], several
+
+
+def read_indicators(table: Table, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """The labels of each row where every label has a column of its own, 1 where it holds and 0 where not."""
+    found: list[list[str]] = [[] for _ in range(len(table))]
+    for column in columns:
+        for row, value in enumerate(table.columns[column]):
+            mark = str(value).strip().lower()
+            if mark not in INDICATORS:
+                raise DataError(
+                    f"{table.where(row)}: column {column!r} holds {value!r}: wanted 1 or 0, as it is a label"
+                )
+            if INDICATORS[mark]:
+                found[row].append(column)
+    return [tuple(labels) for labels in found]
+
+
+def _separator(values: Sequence[Any]) -> str | None:
+    """What stands between the labels of a cell, if the cells are made of fewer labels than there are different cells."""
+    cells = {value for value in values if isinstance(value, str) and value.strip()}
+    if any(is_list(cell) for cell in cells) or any(not isinstance(v, str) and not is_missing(v) for v in values):
+        return None
+    for separator in SEPARATORS:
+        parts = {part.strip() for cell in cells for part in cell.split(separator)}
+        if any(separator in cell for cell in cells) and len(parts) < len(cells):
+            return separator
+    return None
+
+
 def read_label(table: Table, row: int, column: str, value: Any) -> str:
     """The cell's label. Raises DataError naming the row when there is none."""
-    from tlx.runtime.examples import is_missing
-
     if is_missing(value) or (isinstance(value, str) and value.strip().lower() == "nan"):
         raise DataError(f"{table.where(row)}: column {column!r} has no label: give one or remove the row")
+    if isinstance(value, (list, tuple, dict)):
+        raise DataError(f"{table.where(row)}: column {column!r} holds {value!r}: wanted one label")
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).strip()
+    text = str(value).strip()
+    return text.partition(".")[0] if WHOLE.fullmatch(text) else text
 
 
 def read_label_list(table: Table, row: int, column: str, value: Any) -> tuple[str, ...]:
@@ -43,19 +109,26 @@ def read_label_list(table: Table, row: int, column: str, value: Any) -> tuple[st
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{table.where(row)}: column {column!r} holds {value!r}: wanted a JSON list of labels"
-            ) from error
+        except json.JSONDecodeError:
+            value = _literal(value)
     if not isinstance(value, (list, tuple)):
         raise DataError(
-            f"{table.where(row)}: column {column!r} holds {value!r}, other rows hold lists: use lists throughout"
+            f"{table.where(row)}: column {column!r} holds {table.columns[column][row]!r}: wanted a list of labels, "
+            'as ["one", "two"], in every row'
         )
     return tuple(dict.fromkeys(read_label(table, row, column, item) for item in value))
 
 
+def _literal(text: str) -> Any:
+    """A list as Python writes it, which is what data frames leave in CSV; the text itself when it is none."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
 def ordered_labels(labels: set[str]) -> tuple[str, ...]:
     """Numbers in numeric order, else alphabetic."""
-    if all(label.lstrip("-").isdigit() for label in labels):
+    if all(NUMBER.fullmatch(label) for label in labels):
         return tuple(sorted(labels, key=int))
     return tuple(sorted(labels))

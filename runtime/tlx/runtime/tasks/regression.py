@@ -94,16 +94,20 @@ class Regression(Task):
 
         Raises DataError for a missing column or text, and for a score that is no finite number.
         """
-        from tlx.runtime.examples import Examples, pick_column, pick_pair, read_inputs, read_table
+        from tlx.runtime.examples import Examples, input_columns, inputs_in, pick_column, read_table, told
 
         table = read_table(source, split=split)
-        pair = pick_pair(table, columns)
-        names = {"text": pair[0], "text_pair": pair[1]} if pair else columns
-        inputs = read_inputs(table, names, ("text", "text_pair") if pair else ("text",), blank=False)
+        names = input_columns(table, columns)
         column = pick_column(table, "label", ALL_SCORE_NAMES, columns.get("label"))
         gold = [_score(table, row, column, value) for row, value in enumerate(table.columns[column])]
-        settings = {"pair": pair is not None}
-        return Examples(source=table.source, inputs=inputs, gold=gold, settings=settings, sha256=table.sha256)
+        return Examples(
+            source=table.source,
+            inputs=inputs_in(table, names),
+            gold=gold,
+            settings={"pair": len(names) > 1},
+            sha256=table.sha256,
+            told=told(table, names, [column]),
+        )
 
     def answers(self, outputs: Outputs, **options: Any) -> list[Score]:
         if options:

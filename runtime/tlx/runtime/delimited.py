@@ -1,0 +1,87 @@
+"""CSV and TSV files → columns, as programs really write them: quoted or not, with other delimiters, with unnamed columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from tlx.runtime.errors import DataError
+
+__all__ = ["read_delimited"]
+
+OTHERS = (";", "\t", "|")
+"""What stands between the fields of a .csv whose header has no comma."""
+Row = tuple[int, list[str]]
+"""The line (from 1) where a row starts, and its fields."""
+
+
+def read_delimited(path: Path, text: str, delimiter: str) -> tuple[dict[str, list[str]], list[int]]:
+    """(columns, the line where each row starts) of a file's text. The first row names the columns.
+
+    A comma in `delimiter` stands for what the header uses. In a file that is delimited by tabs a quotation mark is part of
+    the text, unless the fields need it to hold tabs or line breaks. Columns without a name are called "column 3".
+    Raises DataError naming the line where the fields are not as many as the header's, or a quotation is not closed.
+    """
+    header = text.split("\n", 1)[0]
+    if delimiter == "," and "," not in header:
+        delimiter = next((other for other in OTHERS if other in header), ",")
+    rows = _plain_rows(text) if delimiter == "\t" else None
+    (_, names), *rows = rows or _quoted_rows(path, text, delimiter)
+    names = [name.strip() or f"column {number}" for number, name in enumerate(names, start=1)]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(f"{path} line 1 names column {repeated[0]!r} twice: rename one")
+    for line, fields in rows:
+        if len(fields) != len(names):
+            raise DataError(
+                f"{path} line {line} has {len(fields)} fields, the header has {len(names)}: "
+                f"quote fields that hold {delimiter!r}"
+            )
+    columns = {name: [fields[place] for _, fields in rows] for place, name in enumerate(names)}
+    return columns, [line for line, _ in rows]
+
+
+def _plain_rows(text: str) -> list[Row] | None:
+    """The rows of tab-separated lines; None where they are not all of one length, so that quotation must be meant."""
+    rows = [
+        (number, line.split("\t"))
+        for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1)
+        if line.strip("\r")
+    ]
+    names = rows[0][1]
+    if any(len(fields) != len(names) for _, fields in rows):
+        return None
+    always = all(_quoted(name) for name in names)
+    return [(line, [_unquoted(field, always=always) for field in fields]) for line, fields in rows]
+
+
+def _quoted(field: str) -> bool:
+    return len(field) > 1 and field[0] == field[-1] == '"' and '"' not in field[1:-1].replace('""', "")
+
+
+def _unquoted(field: str, *, always: bool) -> str:
+    """The field without quotation, where a writer of CSV put it: around every field, or around one with a mark in it."""
+    if _quoted(field) and (always or '""' in field[1:-1]):
+        return field[1:-1].replace('""', '"')
+    return field
+
+
+def _quoted_rows(path: Path, text: str, delimiter: str) -> list[Row]:
+    limit = csv.field_size_limit(1 << 30)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows: list[Row] = []
+    start = 1
+    try:
+        for fields in reader:
+            if fields:
+                rows.append((start, fields))
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"{path} line {start} is not valid {'TSV' if delimiter == chr(9) else 'CSV'} ({error}): a quotation that opens "
+            'a field has to close it; inside one write "" for "'
+        ) from error
+    finally:
+        csv.field_size_limit(limit)
+    return rows

@@ -1,0 +1,90 @@
+"""CSV and TSV as they are found in public."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tlx.runtime.delimited import read_delimited
+from tlx.runtime.errors import DataError
+
+HERE = Path("data.csv")
+FIELD = st.text(st.sampled_from('ab,"\t\n;é中 '), max_size=8)
+
+
+def read(text: str, delimiter: str = ",") -> tuple[dict[str, list[str]], list[int]]:
+    return read_delimited(HERE, text, delimiter)
+
+
+def test_marks_in_a_tsv_are_part_of_the_text() -> None:
+    text = 'text\tlabel\n"Hello there\tpos\nshe said "hi"\tneg\n"hi"\tpos\n"Great movie," he said\tneg\n'
+    columns, lines = read(text, "\t")
+    assert columns == {
+        "text": ['"Hello there', 'she said "hi"', '"hi"', '"Great movie," he said'],
+        "label": ["pos", "neg", "pos", "neg"],
+    }
+    assert lines == [2, 3, 4, 5]
+
+
+def test_a_tsv_that_needs_its_quotation_has_it_taken_off() -> None:
+    text = 'text\tlabel\r\n"two\r\nlines"\tpos\r\n"a\ttab"\tneg\r\nplain\tneg\r\n'
+    assert read(text, "\t") == (
+        {"text": ["two\r\nlines", "a\ttab", "plain"], "label": ["pos", "neg", "neg"]},
+        [2, 4, 5],
+    )
+
+
+@given(
+    rows=st.lists(st.tuples(FIELD, FIELD), min_size=1, max_size=5),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+)
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_what_csv_writes_is_read_back(rows: list[tuple[str, str]], quoting: int, delimiter: str) -> None:
+    stream = io.StringIO(newline="")
+    csv.writer(stream, delimiter=delimiter, quoting=quoting, lineterminator="\n").writerows([("text", "label"), *rows])
+    columns, _ = read(stream.getvalue(), "\t" if delimiter == "\t" else ",")
+    assert list(zip(columns["text"], columns["label"], strict=True)) == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('text,label\n"open,pos\nb,neg\n', 2),
+        ('text,label\na,pos\n"b" c,neg\nd,pos\n', 3),
+        ('text\tlabel\n"a\tb\tpos\nc\n', 2),
+    ],
+)
+def test_a_quotation_that_does_not_close_its_field_is_refused_with_its_line(text: str, line: int) -> None:
+    with pytest.raises(DataError, match=f"line {line} is not valid"):
+        read(text, "\t" if "\t" in text else ",")
+
+
+def test_a_row_of_another_length_is_refused_with_its_line() -> None:
+    with pytest.raises(DataError, match="line 3 has 3 fields, the header has 2"):
+        read("text,label\na,pos\nb,c,neg\n")
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_another_delimiter_is_found_in_the_header(delimiter: str) -> None:
+    columns, _ = read(f"text{delimiter}label\none, two{delimiter}pos\n")
+    assert columns == {"text": ["one, two"], "label": ["pos"]}
+
+
+def test_names_lose_their_space_and_nameless_columns_get_one() -> None:
+    columns, _ = read("label, text,,\nspam,free,,\nham,hello,more,\n")
+    assert list(columns) == ["label", "text", "column 3", "column 4"]
+    assert columns["text"] == ["free", "hello"]
+
+
+def test_a_name_twice_is_refused() -> None:
+    with pytest.raises(DataError, match="names column 'a' twice"):
+        read("a,a\n1,2\n")
+
+
+def test_a_single_column_needs_no_delimiter() -> None:
+    assert read("text\nhello; you\n") == ({"text": ["hello; you"]}, [2])

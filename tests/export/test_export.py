@@ -76,6 +76,37 @@ def test_optimum_and_transformers_pipeline_run_the_folder(checkpoint: Any, oracl
         np.testing.assert_allclose(logits, oracle(folder, TEXTS[:1]), atol=tolerance)
 
 
+def test_pairs_in_the_data_make_a_plain_checkpoint_one_of_pairs(checkpoint: Any, tmp_path: Path) -> None:
+    import transformers
+
+    folder, data = checkpoint(), tmp_path / "pairs.csv"
+    texts = [text for text in TEXTS if text]
+    pairs = list(zip(texts, reversed(texts), strict=True))
+    pipeline = transformers.pipeline("text-classification", model=str(folder), device="cpu")
+    expected = [pipeline({"text": a, "text_pair": b}) for a, b in pairs]
+    rows = [{"premise": a, "hypothesis": b, "label": e["label"]} for (a, b), e in zip(pairs, expected, strict=True)]
+    data.with_suffix(".jsonl").write_text("\n".join(map(json.dumps, rows)))
+    result = export(folder, config=replace(QUICK, data=str(data.with_suffix(".jsonl"))))
+    assert result.folder.manifest.variants["fp32"].metrics["accuracy"] == 1.0
+    model = load(folder, "fp32", "cpu")
+    for (a, b), answer in zip(pairs, expected, strict=True):
+        assert model({"text": a, "text_pair": b}) == {
+            "label": answer["label"],
+            "score": pytest.approx(answer["score"], abs=1e-4),
+        }
+
+
+def test_a_second_text_is_not_lost_by_a_model_of_one(checkpoint: Any) -> None:
+    folder = checkpoint()
+    export(folder, config=QUICK)
+    model = load(folder, "fp32", "cpu")
+    for given in ({"text": "a", "text_pair": "b"}, [{"text": "a", "text_pair": "b"}]):
+        with pytest.raises(UsageError, match="found 'text_pair': this model reads 'text' alone"):
+            model(given)
+    assert model({"text": "a"}) == model("a")
+    assert model([{"text": "a"}]) == model(["a"])
+
+
 def test_names_and_axes_are_those_of_optimum(checkpoint: Any) -> None:
     folder = checkpoint()
     export(folder, config=replace(QUICK, precisions=("int8",)))

@@ -167,7 +167,7 @@ def test_threshold_gives_the_labels_over_their_thresholds_best_first(multi_label
         (["fine", 3.5], r"input 1 \(from 0\): found a float: wanted str"),
         (["fine", None], r"input 1 \(from 0\): found a NoneType"),
         (b"bytes", "found a bytes: wanted str, a list"),
-        ({"question": "a"}, "found a NoneType: wanted str"),
+        ({"question": "a"}, "found 'question': this model reads 'text' alone"),
         (7, "found a int: wanted str"),
         ("a lone \ud800 surrogate", "lone surrogate"),
         (["fine"] * 20 + ["\ud800"], "lone surrogate"),

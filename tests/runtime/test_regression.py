@@ -102,6 +102,11 @@ def test_a_pair_may_be_a_tuple_a_dict_or_keywords(tmp_path: Path) -> None:
     assert predictor(("play music", "thanks")) == expected
     assert predictor({"text": "play music", "text_pair": "thanks"}) == expected
     assert predictor(text="play music", text_pair="thanks") == expected
+    assert predictor(text=["play music", "stop"], text_pair="thanks") == predictor(
+        [("play music", "thanks"), ("stop", "thanks")]
+    )
+    with pytest.raises(UsageError, match="found 2 text and 1 text_pair: wanted as many of each"):
+        predictor(text=["a", "b"], text_pair=["c"])
     with pytest.raises(UsageError, match=r"wanted a tuple \(text, text_pair\) of str"):
         predictor("play music")
     with pytest.raises(UsageError, match="regression has no option 'top_k': it takes none"):

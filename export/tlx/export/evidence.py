@@ -100,7 +100,7 @@ def read_evaluation(folder: Folder, config: ExportConfig) -> Examples | None:
     columns = {"text": config.text_column, "text_pair": config.pair_column, "label": config.label_column}
     task = task_named(folder.manifest.task).from_manifest(folder.manifest)
     named = {key: name for key, name in columns.items() if name is not None}
-    examples = task.examples_of(config.data, named, split="train")
+    examples = task.examples_of(config.data, named, split="validation")
     known_labels = task.labels
     unknown = sorted(set(examples.labels) - set(known_labels)) if known_labels and not task.open_labels else []
     if unknown:

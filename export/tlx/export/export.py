@@ -63,6 +63,9 @@ def export(folder: str | Path, *, config: ExportConfig, say: Say = lambda step: 
     source = open_source(path)
     out = _destination(path, config)
     examples = read_evaluation(source, config)
+    if not (path / MANIFEST).exists() and examples is not None and examples.settings.get("pair"):
+        # A checkpoint does not say that it reads pairs; the data do.
+        source = replace(source, manifest=replace(source.manifest, settings={**source.manifest.settings, "pair": True}))
     say("loading torch")
     engine = TorchEngine(source, loaded := load_model(source), "cpu")
     with _staged_copy(path, out, config) as stage:

@@ -156,16 +156,26 @@ def _json_line(record: Record) -> str:
 
 
 def _write_csv(records: Iterable[Record], stream: IO[str]) -> int:
-    """One column a field; lists of answers as a JSON list a field ("labels", "scores", …)."""
+    """One column a field; lists of answers as a JSON list a field ("labels", "scores", …).
+
+    An empty list does not tell its fields: such records wait for the first that does, so that the header has them all.
+    """
     writer = csv.writer(stream, lineterminator="\n")
+    names: list[str] = []
+    waiting: list[Record] = []
     count = 0
     for record in records:
-        flat = _flat(record)
-        if count == 0:
-            names = list(flat)
-            writer.writerow(names)
-        writer.writerow([flat.get(name, "") for name in names])
         count += 1
+        waiting.append(_flat(record))
+        if not names and any(value == [] for value in record.values()):
+            continue
+        if not names:
+            names = list(waiting[-1])
+            writer.writerow(names)
+        writer.writerows([row.get(name, "[]") for name in names] for row in waiting)
+        waiting = []
+    if waiting:
+        writer.writerows([list(waiting[0]), *(list(row.values()) for row in waiting)])
     return count
 
 

@@ -85,10 +85,8 @@ class Predictor:
         if inputs is None:
             if not all(name in options for name in names):
                 raise UsageError(f"there is nothing to answer: give {' and '.join(names)}")
-            inputs = {name: options.pop(name) for name in names}
+            inputs = _spread({name: options.pop(name) for name in names})
         if isinstance(inputs, Mapping) or (isinstance(inputs, tuple) and len(names) > 1):
-            if len(names) == 1 and isinstance(inputs, Mapping):
-                inputs = inputs.get(names[0])
             return task.answer(self._engine.one(task.take(inputs)), **options)
         items = self._taken(inputs)
         task.check(**options)
@@ -124,6 +122,20 @@ class Predictor:
             except UsageError as error:
                 raise UsageError(f"input {number} (from 0): {error}") from None
             yield taken
+
+
+def _spread(parts: Mapping[str, Any]) -> Mapping[str, Any] | list[Mapping[str, Any]]:
+    """One input of keywords; or where some are lists, an input for each of their items, with what is no list in each."""
+    lists = {name: value for name, value in parts.items() if isinstance(value, (list, tuple))}
+    if not lists:
+        return parts
+    counts = {name: len(value) for name, value in lists.items()}
+    count = max(counts.values())
+    if min(counts.values()) != count:
+        raise UsageError(f"found {' and '.join(f'{n} {name}' for name, n in counts.items())}: wanted as many of each")
+    return [
+        {name: lists[name][row] if name in lists else value for name, value in parts.items()} for row in range(count)
+    ]
 
 
 def _variant_for(folder: Folder, variant: str, device: Device) -> str:

@@ -90,7 +90,9 @@ class TextClassification(Task):
 
     @classmethod
     def settings_of(cls, config: Mapping[str, Any], path: Path) -> dict[str, Any]:
-        return {"multi_label": config.get("problem_type") == "multi_label_classification"}
+        """sentence-transformers leaves a key of its own in the config of a CrossEncoder, which reads pairs."""
+        several = config.get("problem_type") == "multi_label_classification"
+        return {"multi_label": several, **({"pair": True} if "sentence_transformers" in config else {})}
 
     @classmethod
     def from_manifest(cls, manifest: Manifest) -> TextClassification:
@@ -204,17 +206,18 @@ class TextClassification(Task):
             answers[row] = [{"label": None, "score": float(ranked[row, 0])}]
         return answers
 
-    def answer(self, outputs: Outputs, *, top_k: TopK = "best", **options: Any) -> list[LabelScore]:
-        """The answer for one input: a list in every case, as transformers.pipeline has it."""
+    def answer(self, outputs: Outputs, *, top_k: TopK = "best", **options: Any) -> LabelScore | list[LabelScore]:
+        """The answer for one input. For a text it is a list in every case, as transformers.pipeline has it."""
         if (
             top_k != "best"
             or options
+            or self.pair
             or self.multi_label
             or self.temperature is not None
             or self.reject_below is not None
         ):
             answers = self.answers(outputs, top_k=top_k, **options)
-            return answers if top_k == "best" else answers[0]  # type: ignore[return-value]
+            return answers if top_k == "best" and not self.pair else answers[0]  # type: ignore[return-value]
         row = outputs.values[0]
         best = int(row.argmax())
         return [{"label": self.labels[best], "score": float(1.0 / np.exp(row - row[best]).sum())}]

@@ -155,11 +155,19 @@ class Task(ABC):
     def take(self, item: Any) -> Input:
         """The caller's item as an input. Raises UsageError saying what was wanted."""
         names = self.input_names
-        if len(names) == 1:
-            if isinstance(item, str):
-                return item
-            raise UsageError(f"found a {type(item).__name__}: wanted {self.wanted}")
         parts = tuple(item.get(name) for name in names) if isinstance(item, Mapping) else item
+        if len(names) == 1:
+            if isinstance(item, Mapping):
+                strange = [name for name in item if name not in names]
+                if strange:
+                    raise UsageError(
+                        f"found {strange[0]!r}: this model reads {names[0]!r} alone (one that reads pairs is trained or "
+                        "exported with data of pairs)"
+                    )
+                (parts,) = parts
+            if isinstance(parts, str):
+                return parts
+            raise UsageError(f"found a {type(parts).__name__}: wanted {self.wanted}")
         if isinstance(parts, (tuple, list)) and len(parts) == len(names) and all(isinstance(p, str) for p in parts):
             return tuple(parts)
         raise UsageError(f"found {_shown(item)}: wanted {self.wanted}")

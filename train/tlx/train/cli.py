@@ -7,11 +7,14 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tlx.runtime.errors import UsageError
+
+if TYPE_CHECKING:
+    from tlx.train.recipe import Recipe
 
 __all__ = ["register"]
 
@@ -118,4 +121,12 @@ def train_command(
         print(json.dumps(document))
         return
     print(f"{result.folder}: {figures} on validation ({result.steps} steps, {result.seconds:.0f} s)")
-    print(f"next: tlx export {result.folder} --quantize --data {validation or 'validation.csv'}", file=sys.stderr)
+    print(f"next: {_export_command(result.folder, resolved)}", file=sys.stderr)
+
+
+def _export_command(folder: Path, recipe: Recipe) -> str:
+    """What to type next, with the columns that training was told."""
+    data = recipe.data
+    named = {"--text": data.text, "--text-pair": data.text_pair, "--label": data.label}
+    words = ["tlx", "export", str(folder), "--quantize", "--data", data.validation or "LABELLED.csv"]
+    return shlex.join([*words, *(word for flag, name in named.items() if name for word in (flag, name))])

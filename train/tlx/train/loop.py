@@ -25,6 +25,7 @@ from tlx.runtime.tasks.task import Encoded, Outputs, unit_index, unit_starts
 from tlx.train.batches import Rows, plan_batches, sorted_batches
 from tlx.train.checkpoint import Progress, load_checkpoint, save_checkpoint, save_state
 from tlx.train.dropout import replace_dropout
+from tlx.train.memory import keep_freed_memory
 from tlx.train.objective import Objective
 from tlx.train.recipe import TrainSection
 from tlx.train.replica import Replica
@@ -76,6 +77,8 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
     torch.manual_seed(settings.seed)
     progress = (load_checkpoint(checkpoint, modules, optimizer) if resume else None) or Progress()
     on_cpu = accelerator.device.type == "cpu"
+    if on_cpu:
+        keep_freed_memory()
     replica = Replica(run.model) if on_cpu and settings.precision == "bf16" else None
     computing: nn.Module = run.model if replica is None else replica.module
     stream = replace_dropout(nn.ModuleList([computing, modules]), settings.seed) if on_cpu else None

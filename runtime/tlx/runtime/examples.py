@@ -179,7 +179,10 @@ def read_table(source: str | Path, *, split: str = "train") -> Table:
             sha256=hashlib.sha256(content).hexdigest(),
         )
     else:
-        raise DataError(f"{path} ends in {suffix or 'nothing'}: wanted .csv, .tsv, .jsonl, .parquet or .txt")
+        raise DataError(
+            f"{path} ends in {suffix or 'nothing'}: wanted .csv, .tsv, .jsonl, .json, .parquet or .txt (words with tags: .conll, "
+            ".conllu, .bio, .iob or .iob2, and a task that reads them)"
+        )
     if not len(table):
         raise DataError(f"{path} has a header but no rows: wanted at least one")
     return table

@@ -12,6 +12,7 @@ from itertools import tee
 from pathlib import Path
 from typing import IO, Any
 
+from tlx.runtime.column_files import file_format
 from tlx.runtime.errors import DataError, UsageError
 from tlx.runtime.examples import iterate_texts
 from tlx.runtime.predictor import Predictor
@@ -83,8 +84,13 @@ def group_arguments(texts: Sequence[str], names: Sequence[str]) -> list[Input]:
 
 
 def read_file(path: Path, task: Task, columns: Mapping[str, str]) -> list[Input]:
-    """The inputs of a file: the lines of a .txt (empty ones too), or the columns of a .csv, .tsv, .jsonl or .parquet."""
-    if path.suffix.lower() == ".txt" and path.is_file():
+    """The inputs of a file: the lines of a .txt (empty ones too), or the columns of a .csv, .tsv, .jsonl or .parquet.
+
+    A .txt that is evidently of another format, which the task reads, is read as that.
+    """
+    suffix = path.suffix.lower()
+    found = file_format(path)
+    if suffix == ".txt" and path.is_file() and (found == suffix or not task.recognises(found, {})):
         with path.open(encoding="utf-8-sig", newline="\n") as stream:
             inputs = list(_lines(stream, str(path), task.input_names))
         if not inputs:

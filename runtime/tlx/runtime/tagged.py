@@ -14,12 +14,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from tlx.runtime.column_files import COLUMNS, read_sentences
 from tlx.runtime.errors import DataError
-from tlx.runtime.examples import TEXT_NAMES, Table, column_texts, pick_column, read_table, read_text
+from tlx.runtime.examples import TEXT_NAMES, Table, column_texts, pick_column, read_table
 from tlx.runtime.spelling import CJK
 
 __all__ = [
-    "CONLL",
     "Tagged",
     "Words",
     "find_words",
@@ -32,7 +32,7 @@ __all__ = [
 
 Words = tuple[tuple[int, int, str], ...]
 
-CONLL = (".conll", ".bio", ".iob", ".iob2")
+NO_COLUMNS: Mapping[str, str] = {}
 TOKEN_NAMES = ("tokens", "words")
 TAG_NAMES = ("tags", "ner_tags", "pos_tags", "slot_tags", "slots", "labels")
 SPAN_NAMES = ("entities", "spans", "labels", "label")
@@ -59,12 +59,12 @@ class Tagged:
 
 
 def read_tagged(source: str | Path, columns: Mapping[str, str], *, split: str = "train") -> Tagged:
-    """The tagged texts of a CoNLL file, or of a table with tokens and tags or with texts and spans.
+    """The tagged texts of a file of columns (a .txt too), or of a table with tokens and tags or with texts and spans.
 
     `columns` may name "text" (the tokens or texts) and "label" (the tags or spans). Raises DataError with file and line.
     """
-    if Path(source).suffix.lower() in CONLL:
-        return read_conll(source)
+    if Path(source).suffix.lower() in (*COLUMNS, ".txt"):
+        return read_conll(source, columns)
     table = read_table(source, split=split)
     tokens = next((name for name in (columns.get("text"), *TOKEN_NAMES) if _is_column_of(table, name, list)), None)
     where = [table.where(row) for row in range(len(table))]
@@ -99,37 +99,12 @@ def holds_tags(columns: Mapping[str, Any]) -> bool:
     return isinstance(labels, list) and bool(labels) and isinstance(labels[0], (list, dict))
 
 
-def read_conll(source: str | Path) -> Tagged:
-    """Sentences apart by blank lines, a word a line: the token first, its tag last, between tabs or else spaces.
-
-    Lines that begin with -DOCSTART- are skipped.
-    """
-    text, sha256 = read_text(source)
-    pairs: list[tuple[list[str], list[str]]] = []
-    lines: list[list[int]] = []
-    open_ = False
-    for number, line in enumerate(text.split("\n"), start=1):
-        line = line.rstrip("\r")
-        if not line.strip() or line.startswith("-DOCSTART-"):
-            open_ = False
-            continue
-        fields = line.split("\t") if "\t" in line else line.split()
-        token, tag = fields[0].strip(), fields[-1].strip()
-        if len(fields) < 2 or not tag:
-            raise DataError(f"{source} line {number} has no tag behind {line.strip()!r}: wanted a token and its tag")
-        if not token:
-            raise DataError(f"{source} line {number} has a tag but no token: wanted both, or an empty line")
-        if not open_:
-            pairs.append(([], []))
-            lines.append([])
-            open_ = True
-        pairs[-1][0].append(token)
-        pairs[-1][1].append(tag)
-        lines[-1].append(number)
-    if not pairs:
-        raise DataError(f"{source} holds no sentence: wanted a token and its tag on each line")
-    where = [f"{source} line {numbers[0]}" for numbers in lines]
-    return _tagged(str(source), pairs, where, [[f"{source} line {n}" for n in numbers] for numbers in lines], sha256)
+def read_conll(source: str | Path, columns: Mapping[str, str] = NO_COLUMNS) -> Tagged:
+    """The sentences of a file of columns. `columns` may hold numbers from 1: "text" (the words) and "label" (the tags)."""
+    sentences, sha256 = read_sentences(source, columns)
+    where = [[f"{source} line {number}" for number in sentence.lines] for sentence in sentences]
+    pairs = [(sentence.words, sentence.tags) for sentence in sentences]
+    return _tagged(str(source), pairs, [places[0] for places in where], where, sha256)
 
 
 def join_words(words: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:

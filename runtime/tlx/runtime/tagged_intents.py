@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tlx.runtime.column_files import COLUMNS
 from tlx.runtime.errors import DataError
 from tlx.runtime.examples import LABEL_NAMES, TEXT_NAMES, Table, column_texts, pick_column, read_table
-from tlx.runtime.tagged import CONLL, Words, find_words, holds_tags, read_conll, read_tagged
+from tlx.runtime.tagged import Words, find_words, holds_tags, read_conll, read_tagged
 
 __all__ = ["IntentsAndSlots", "read_intents_and_slots"]
 
@@ -30,7 +31,7 @@ class IntentsAndSlots:
 def read_intents_and_slots(source: str | Path, columns: Mapping[str, str], *, split: str = "train") -> IntentsAndSlots:
     """`columns` may name "text" and "label" (the intent). Raises DataError naming the row where the files part."""
     path = Path(source)
-    if path.suffix.lower() in CONLL:
+    if path.suffix.lower() in COLUMNS:
         tables = [path.with_suffix(suffix) for suffix in (".csv", ".tsv", ".jsonl")]
         there = next((table for table in tables if table.exists()), None)
         if there is None:
@@ -46,7 +47,7 @@ def read_intents_and_slots(source: str | Path, columns: Mapping[str, str], *, sp
             words=tagged.words,
             sha256=tagged.sha256,
         )
-    slots = next((found for suffix in CONLL if (found := path.with_suffix(suffix)).exists()), None)
+    slots = next((found for suffix in COLUMNS if (found := path.with_suffix(suffix)).exists()), None)
     if slots is None:
         raise DataError(f"{path} has no slots: put them into {path.with_suffix('.conll').name} beside it, row for row")
     text = pick_column(table, "text", TEXT_NAMES, columns.get("text"))

@@ -37,10 +37,11 @@ def task_named(name: str) -> type[Task]:
 
 
 def guess_task(source: str | Path) -> str:
-    """The task that a file of examples is for, by its suffix, else its columns. Raises DataError when it cannot be read."""
+    """The task that a file of examples is for, by its format, else its columns. Raises DataError when it cannot be read."""
+    from tlx.runtime.column_files import file_format
     from tlx.runtime.examples import read_table
 
-    suffix, last = Path(source).suffix.lower(), "text-classification"
+    suffix, last = file_format(source), "text-classification"
     for name in TASKS:
         if name != last and suffix and task_named(name).recognises(suffix, {}):
             return name

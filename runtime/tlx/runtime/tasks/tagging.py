@@ -56,12 +56,11 @@ class TokenTask(Task):
 
     def inputs_of(self, source: str | Path, columns: Mapping[str, str]) -> list[Input]:
         """The texts of a file, tagged or not."""
-        from pathlib import Path
-
+        from tlx.runtime.column_files import COLUMNS, file_format
         from tlx.runtime.examples import read_table
-        from tlx.runtime.tagged import CONLL, holds_tags, read_tagged
+        from tlx.runtime.tagged import holds_tags, read_tagged
 
-        tagged = Path(source).suffix.lower() in CONLL
+        tagged = file_format(source) in COLUMNS
         if not tagged and not columns:
             tagged = holds_tags({name: values[0] for name, values in read_table(source).columns.items()})
         return list(read_tagged(source, columns).texts) if tagged else super().inputs_of(source, columns)
@@ -123,9 +122,10 @@ class TokenClassification(TokenTask):
 
     @classmethod
     def recognises(cls, suffix: str, columns: Mapping[str, Any]) -> bool:
-        from tlx.runtime.tagged import CONLL, holds_tags
+        from tlx.runtime.column_files import COLUMNS
+        from tlx.runtime.tagged import holds_tags
 
-        return suffix in CONLL or holds_tags(columns)
+        return suffix in COLUMNS or holds_tags(columns)
 
     @classmethod
     def made(cls, architectures: Sequence[str], config: Mapping[str, Any]) -> bool:

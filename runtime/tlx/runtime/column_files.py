@@ -1,0 +1,190 @@
+"""Files of words in columns, a word a line and a blank line between sentences: which files are ones, and what they hold."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tlx.runtime.errors import DataError, UsageError
+from tlx.runtime.examples import read_text
+
+__all__ = ["COLUMNS", "Sentence", "file_format", "read_sentences"]
+
+COLUMNS = (".conll", ".conllu", ".bio", ".iob", ".iob2")
+"""The suffixes of such files."""
+SEEN_BYTES = 1 << 18  # of a .txt, to tell whether it is one
+USUAL = 0.95  # the share of its lines that have the same columns
+TAGGED = 0.9  # the share of its lines that end in a tag
+_COMMENT = re.compile(r"#\s*\w+ = ")
+_TAG = re.compile(r"[BIESLU]-[^\W\d]\S*")
+_NUMBER = re.compile(r"\d+|\d+-\d+|\d+\.\d+")
+
+Shape = tuple[bool, int]
+Block = list[tuple[int, str]]
+
+
+class Sentence(NamedTuple):
+    """Words, their tags and the lines (from 1) where they stand, parallel."""
+
+    words: list[str]
+    tags: list[str]
+    lines: list[int]
+
+
+class Layout(NamedTuple):
+    """Which columns hold the word and its tag, from 1 (None: the last), and the shape that most lines have.
+
+    `uniform` files are refused where a line has another.
+    """
+
+    usual: Shape
+    word: int
+    tag: int | None
+    conllu: bool
+    uniform: bool
+
+
+def file_format(source: str | Path) -> str:
+    """The suffix that tells how a file is read: its own, lower-cased, but .conll for a .txt that is evidently columns.
+
+    It is where blank lines part blocks whose lines have the same columns, two or more, and end in O or a tag with a
+    prefix, with some of either; or where they are those of CoNLL-U.
+    """
+    path = Path(source)
+    suffix = path.suffix.lower()
+    if suffix != ".txt" or not path.is_file():
+        return suffix
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(SEEN_BYTES)
+    except OSError:  # whoever reads the file tells
+        return suffix
+    lines = content.decode("utf-8-sig", "replace").split("\n")
+    return COLUMNS[0] if _are_columns(lines[:-1] if len(content) == SEEN_BYTES else lines) else suffix
+
+
+def read_sentences(source: str | Path, columns: Mapping[str, str]) -> tuple[list[Sentence], str]:
+    """The sentences of a file, and the sha256 of its bytes. Columns are parted by tabs, or in a line without any by spaces.
+
+    The word is the first column and its tag the last, in CoNLL-U the second and the fourth; `columns` may say otherwise with
+    numbers from 1 as "text" and "label". Left out are -DOCSTART- lines, comments before a sentence (lines that begin with #
+    and have other columns than the rest) and CoNLL-U's multiword tokens and empty nodes. Lines of a .txt must all have the
+    same columns. Raises DataError naming file and line, UsageError for a column that is no number.
+    """
+    text, sha256 = read_text(source)
+    blocks = _blocks(text.split("\n"))
+    layout = _layout(source, columns, blocks)
+    sentences = []
+    for block in blocks:
+        sentence = Sentence([], [], [])
+        for number, line in _without_comments(block, layout.usual):
+            found = _word_and_tag(line, f"{source} line {number}", layout)
+            if found is not None:
+                sentence.words.append(found[0])
+                sentence.tags.append(found[1])
+                sentence.lines.append(number)
+        if sentence.words:
+            sentences.append(sentence)
+    if not sentences:
+        raise DataError(f"{source} holds no sentence: wanted a token and its tag on each line")
+    return sentences, sha256
+
+
+def _layout(source: str | Path, columns: Mapping[str, str], blocks: Sequence[Block]) -> Layout:
+    asked = {flag: _number_of(source, flag, columns[flag]) for flag in ("text", "label") if flag in columns}
+    suffix = Path(source).suffix.lower()
+    usual, _ = _usual_shape(blocks)
+    conllu = suffix == ".conllu" or _is_conllu(blocks, usual)
+    word, tag = asked.get("text", 2 if conllu else 1), asked.get("label", 4 if conllu else None)
+    return Layout(usual, word, tag, conllu, suffix not in COLUMNS)
+
+
+def _word_and_tag(line: str, where: str, layout: Layout) -> tuple[str, str] | None:
+    """Both of a line, the word "" where it is white space; None for a line of CoNLL-U that is no word."""
+    fields = _fields(line)
+    if layout.conllu:
+        if len(fields) != 10 or "\t" not in line or not _NUMBER.fullmatch(fields[0].strip()):
+            raise DataError(f"{where} has {len(fields)} columns: wanted CoNLL-U's ten between tabs, the first a number")
+        if not fields[0].strip().isdigit():
+            return None
+    if layout.uniform and _shape(line) != layout.usual:
+        raise DataError(
+            f"{where} has {len(fields)} columns, most lines have {layout.usual[1]}: wanted a word a line, with its tag"
+        )
+    if len(fields) < 2 or (layout.tag is None and not fields[-1].strip()):
+        raise DataError(f"{where} has no tag behind {line.strip()!r}: wanted a token and its tag")
+    for flag, column in (("text", layout.word), ("label", layout.tag or len(fields))):
+        if column > len(fields) or (flag == "label" and not fields[column - 1].strip()):
+            raise DataError(f"{where} has nothing in column {column} of {len(fields)}: name another with --{flag}")
+    word = fields[layout.word - 1]
+    if not word:
+        raise DataError(f"{where} has a tag but no token: wanted both, or an empty line")
+    return word.strip(), fields[(layout.tag or 0) - 1].strip()
+
+
+def _are_columns(lines: Sequence[str]) -> bool:
+    blocks = _blocks(lines)
+    usual, share = _usual_shape(blocks)
+    if len(blocks) < 2 or usual[1] < 2 or share < USUAL:
+        return False
+    if _is_conllu(blocks, usual):
+        return True
+    last = [_fields(line)[-1] for block in blocks for _, line in _without_comments(block, usual)]
+    outside, tagged = last.count("O"), sum(_TAG.fullmatch(tag) is not None for tag in last)
+    return outside > 0 and tagged > 0 and outside + tagged >= TAGGED * len(last)
+
+
+def _blocks(lines: Sequence[str]) -> list[Block]:
+    """The numbered lines between blank ones and -DOCSTART- ones."""
+    blocks: list[Block] = [[]]
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("-DOCSTART-"):
+            blocks.append([])
+        else:
+            blocks[-1].append((number, line.rstrip("\r")))
+    return [block for block in blocks if block]
+
+
+def _fields(line: str) -> list[str]:
+    """The columns of a line; spaces but the plain one belong to words."""
+    return line.split("\t") if "\t" in line else [field for field in line.split(" ") if field]
+
+
+def _shape(line: str) -> Shape:
+    """Whether tabs part the line's columns, and how many there are."""
+    return "\t" in line, len(_fields(line))
+
+
+def _usual_shape(blocks: Sequence[Block]) -> tuple[Shape, float]:
+    """The shape that most lines have, and their share; lines that may be comments count where there are no others."""
+    lines = [line for block in blocks for _, line in block]
+    shapes = Counter(map(_shape, [line for line in lines if not line.startswith("#")] or lines))
+    return next(((shape, count / shapes.total()) for shape, count in shapes.most_common(1)), ((False, 0), 0.0))
+
+
+def _without_comments(block: Block, usual: Shape) -> Block:
+    """The block from its first line on that is no comment: the token # has the columns of the other lines."""
+    for place, (_, line) in enumerate(block):
+        if not line.startswith("#") or (_shape(line) == usual and not _COMMENT.match(line)):
+            return block[place:]
+    return []
+
+
+def _is_conllu(blocks: Sequence[Block], usual: Shape) -> bool:
+    """Whether lines have ten columns between tabs, and each sentence begins with the number 1 (or 1-2, or 0.1)."""
+    if usual != (True, 10):
+        return False
+    first = [rest[0][1] for block in blocks if (rest := _without_comments(block, usual))]
+    numbered = sum(re.match(r"(1|1-\d+|0\.1)\t", line) is not None for line in first)
+    return numbered >= USUAL * len(first) > 0
+
+
+def _number_of(source: str | Path, flag: str, asked: str) -> int:
+    if not asked.isdecimal() or int(asked) < 1:
+        raise UsageError(
+            f"--{flag} is {asked!r}, but the columns of {source} have no names: give a column's number, from 1"
+        )
+    return int(asked)

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlx.runtime.errors import DataError
-from tlx.runtime.examples import _named
+from tlx.runtime.examples import read_table
 from tlx.runtime.tagged import _words_of_spans, find_words, holds_tags, join_words, ordered_tags, read_tagged
-from tlx.runtime.tasks import guess_task
+from tlx.runtime.tasks import guess_task, task_named
 
 WORDS = [("Anna", "B-PER"), ("Lee", "I-PER"), ("sees", "O"), ("Rome", "B-LOC")]
 GOLD = ((0, 4, "B-PER"), (5, 8, "I-PER"), (9, 13, "O"), (14, 18, "B-LOC"))
@@ -140,6 +140,7 @@ FAULTS: dict[str, tuple[str, str | list[Any], str]] = {
     "too few tags": ("d.jsonl", [{"tokens": ["a", "b"], "tags": ["O"]}], "has 2 tokens but 1 tags"),
     "tags that are no list": ("d.jsonl", [{"tokens": ["a"], "tags": "O"}], "'tags' holds 'O': wanted a list"),
     "tokens that are no words": ("d.jsonl", [{"tokens": ["a", 3], "tags": ["O", "O"]}], "something that is no word"),
+    "an empty tag in a list": ("d.jsonl", [{"tokens": ["a"], "tags": [" "]}], "'tags' has no tag for a token: give one"),
     "no column of tags": ("d.jsonl", [{"tokens": ["a"], "x": 1}], r"no column that looks like a label"),
     "a span outside": ("d.jsonl", [{"text": "ab", "spans": [[0, 3, "X"]]}], "the span 0 to 3 lies outside the text's 2"),
     "a span that ends early": ("d.jsonl", [{"text": "ab", "spans": [[1, 1, "X"]]}], "the span 1 to 1 lies outside"),
@@ -198,15 +199,89 @@ def test_spanned_words_stay_within_their_text_and_its_spans(text: str, data: st.
     assert sum(tag == "B-X" for _, _, tag in words) == len(spans)
 
 
-def test_class_numbers_of_a_data_set_become_its_names() -> None:
+NER = {"names": ["O", "B-PER"], "_type": "ClassLabel"}
+SHAPES = {
+    "older": {"feature": NER, "_type": "Sequence"},
+    "newer": {"feature": NER, "length": -1, "_type": "List"},
+    "oldest": [NER],
+}
+
+
+def write_parquet(path: Path, columns: dict[str, list[Any]], features: dict[str, Any]) -> Path:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})} if features else {}
+    parquet.write_table(pyarrow.table(columns).replace_schema_metadata(metadata), path)
+    return path
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_class_numbers_of_parquet_become_the_names_in_its_metadata(shape: str, tmp_path: Path) -> None:
+    columns = {"tokens": [["Anna", "sees"], ["it"]], "ner_tags": [[1, 0], [0]]}
+    path = write_parquet(tmp_path / "d.parquet", columns, {"ner_tags": SHAPES[shape]})
+    assert guess_task(path) == "token-classification"
+    assert [[tag for _, _, tag in words] for words in read_tagged(path, {}).words] == [["B-PER", "O"], ["O"]]
+
+
+def test_a_hub_data_set_written_as_parquet_has_the_names_that_it_has_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     datasets = pytest.importorskip("datasets")
     names = datasets.ClassLabel(names=["O", "B-PER"])
     features = datasets.Features(
         {"ner_tags": datasets.Sequence(names), "label": names, "tokens": datasets.Sequence(datasets.Value("string"))}
     )
-    assert _named(features["ner_tags"], [[0, 1], None]) == [["O", "B-PER"], None]
-    assert _named(features["label"], [1, None]) == ["B-PER", None]
-    assert _named(features["tokens"], [["a"]]) == [["a"]]
+    rows = {"ner_tags": [[0, 1], None, [-1]], "label": [1, -1, None], "tokens": [["a"], [], ["b"]]}
+    data = datasets.Dataset.from_dict(rows, features=features)
+    data.to_parquet(tmp_path / "d.parquet")
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: data)
+    for source in (tmp_path / "d.parquet", "some/set"):
+        assert read_table(source).columns == {
+            "ner_tags": [["O", "B-PER"], None, [None]],
+            "label": ["B-PER", None, None],
+            "tokens": [["a"], [], ["b"]],
+        }
+
+
+def test_minus_one_is_no_label(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "d.parquet", {"text": ["a", "b"], "label": [1, -1]}, {"label": NER})
+    assert read_table(path).columns["label"] == ["B-PER", None]
+    with pytest.raises(DataError, match=r"d\.parquet line 2: column 'label' has no label: give one or remove the row"):
+        task_named("text-classification").read(path, {})
+
+
+def test_numbers_without_names_are_refused_as_tags(tmp_path: Path) -> None:
+    rows = {"tokens": [["a"], ["b"]], "ner_tags": [[0], [1]]}
+    for path in (
+        write_parquet(tmp_path / "d.parquet", rows, {}),
+        write(tmp_path / "d.jsonl", [{"tokens": ["a"], "ner_tags": [0]}]),
+    ):
+        with pytest.raises(
+            DataError, match=r"line 1: column 'ner_tags' holds 0: wanted names of tags, as in \"B-PER\"; wr"
+        ):
+            read_tagged(path, {})
+    path = write_parquet(tmp_path / "d.parquet", {"tokens": [["a"]], "ner_tags": [[-1]]}, {"ner_tags": SHAPES["newer"]})
+    with pytest.raises(
+        DataError, match=r"line 1: column 'ner_tags' has no tag for a token: give one or remove the row"
+    ):
+        read_tagged(path, {})
+
+
+def test_a_number_that_the_metadata_do_not_name_is_told(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "d.parquet", {"text": ["a"], "label": [2]}, {"label": NER})
+    with pytest.raises(
+        DataError, match=r"d\.parquet: column 'label' holds the class 2, but its metadata name 2: write"
+    ):
+        read_table(path)
+
+
+@pytest.mark.parametrize("written", [b"no json", b"[]", b'{"info": {"features": 3}}', b'{"info": {}}'])
+def test_metadata_that_say_nothing_change_nothing(written: bytes, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table({"text": ["a"], "label": [7]}).replace_schema_metadata({b"huggingface": written})
+    parquet.write_table(table, tmp_path / "d.parquet")
+    assert read_table(tmp_path / "d.parquet").columns["label"] == [7]
 
 
 def test_no_warning_where_nothing_was_repaired(tmp_path: Path) -> None:

@@ -368,14 +368,25 @@ def _read_parquet(path: Path) -> Table:
     except ImportError as error:
         raise MissingExtraError("pyarrow", "data", f"{path}: reading Parquet") from error
     try:
-        columns = pyarrow.parquet.read_table(path).to_pydict()
+        found = pyarrow.parquet.read_table(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is not a readable Parquet file: {str(error).splitlines()[0]}") from error
+    columns = found.to_pydict()
     if not columns:
         raise DataError(f"{path} has no columns: wanted a text column")
-    rows = len(next(iter(columns.values())))
+    features = _features(found.schema.metadata or {})
+    named = {name: _named(features.get(name), values, f"{path}: column {name!r}") for name, values in columns.items()}
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Table(source=str(path), columns=columns, lines=range(1, rows + 1), sha256=digest)
+    return Table(source=str(path), columns=named, lines=range(1, found.num_rows + 1), sha256=digest)
+
+
+def _features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
+    """What Hugging Face's datasets wrote into a Parquet file about its columns; {} where another program wrote the file."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return features if isinstance(features, dict) else {}
 
 
 def _read_hub(name: str, split: str) -> Table:
@@ -393,17 +404,32 @@ def _read_hub(name: str, split: str) -> Table:
         raise DataError(
             f"{name} is neither a file nor a Hugging Face data set that can be loaded here: {reason}"
         ) from error
-    columns = {column: data[column][:] for column in data.column_names}
-    for column, feature in data.features.items():
-        columns[column] = _named(feature, columns[column])
+    features = data.features.to_dict()
+    columns = {
+        column: _named(features.get(column), data[column][:], f"{name}: column {column!r}")
+        for column in data.column_names
+    }
     return Table(source=name, columns=columns, lines=range(1, len(data) + 1))
 
 
-def _named(feature: Any, values: list[Any]) -> list[Any]:
-    """Class numbers as the names that the data set's feature has for them; lists of them (ner_tags) too."""
-    if hasattr(feature, "int2str"):
-        return [None if value is None else feature.int2str(value) for value in values]
-    inner = getattr(feature, "feature", None)
-    if hasattr(inner, "int2str"):
-        return [None if value is None else _named(inner, value) for value in values]
-    return values
+def _named(feature: Any, values: list[Any], where: str) -> list[Any]:
+    """Class numbers as the names that the column's feature (as datasets writes it in JSON) has for them, -1 as None.
+
+    Lists of them (ner_tags) too; other values as they are. Raises DataError for a number that has no name.
+    """
+    if isinstance(feature, list) and len(feature) == 1:  # how old versions write a list
+        feature = {"feature": feature[0]}
+    if not isinstance(feature, dict):
+        return values
+    if feature.get("_type") != "ClassLabel":
+        inner = feature.get("feature")
+        if not isinstance(inner, dict) or inner.get("_type") != "ClassLabel":
+            return values
+        return [None if value is None else _named(inner, value, where) for value in values]
+    names = feature.get("names") or []
+    unnamed = next((v for v in values if isinstance(v, int) and not -1 <= v < len(names)), None)
+    if unnamed is not None:
+        raise DataError(
+            f"{where} holds the class {unnamed}, but its metadata name {len(names)}: write the data set again"
+        )
+    return [(None if value == -1 else names[value]) if isinstance(value, int) else value for value in values]

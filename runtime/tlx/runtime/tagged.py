@@ -16,7 +16,7 @@ from typing import Any
 
 from tlx.runtime.column_files import COLUMNS, read_sentences
 from tlx.runtime.errors import DataError
-from tlx.runtime.examples import TEXT_NAMES, Table, column_texts, pick_column, read_table
+from tlx.runtime.examples import TEXT_NAMES, Table, column_texts, is_missing, pick_column, read_table
 from tlx.runtime.spelling import CJK
 
 __all__ = [
@@ -200,7 +200,15 @@ def _same_length(table: Table, row: int, tokens: str, tags: str) -> tuple[list[s
         )
     if not all(isinstance(word, str) and word.strip() for word in words):
         raise DataError(f"{table.where(row)}: column {tokens!r} holds something that is no word: wanted strings")
-    return [word.strip() for word in words], [str(mark).strip() for mark in marks]
+    wrong = next((mark for mark in marks if not isinstance(mark, str) or not mark.strip()), "O")
+    if is_missing(wrong):
+        raise DataError(f"{table.where(row)}: column {tags!r} has no tag for a token: give one or remove the row")
+    if not isinstance(wrong, str):
+        raise DataError(
+            f'{table.where(row)}: column {tags!r} holds {wrong!r}: wanted names of tags, as in "B-PER"; write these in place '
+            "of numbers, or give the data set's Parquet file or its name, which tell them"
+        )
+    return [word.strip() for word in words], [mark.strip() for mark in marks]
 
 
 def _spans(table: Table, row: int, column: str, text: str) -> list[tuple[int, int, str]]:

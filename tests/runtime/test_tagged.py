@@ -174,6 +174,27 @@ def test_plain_classification_data_are_not_taken_for_tagged_ones() -> None:
     assert not holds_tags({"tokens": ["a"]})
 
 
+@pytest.mark.parametrize("column", ["label", "labels", "entities", "spans"])
+def test_rows_without_a_span_may_come_first(column: str, tmp_path: Path) -> None:
+    rows = [{"text": "none", column: []}, {"text": "none", column: []}, {"text": "in Rome", column: [[3, 7, "LOC"]]}]
+    path = write(tmp_path / "d.jsonl", rows)
+    assert guess_task(path) == "token-classification"
+    assert read_tagged(path, {}).words[2] == ((0, 2, "O"), (3, 7, "B-LOC"))
+    half = task_named("token-classification")(labels=("O", "B-LOC"))  # type: ignore[call-arg]
+    assert half.inputs_of(path, {}) == ["none", "none", "in Rome"]
+
+
+def test_sets_of_labels_stay_classification_where_the_first_is_empty(tmp_path: Path) -> None:
+    rows = [{"text": "a", "labels": []}, {"text": "b", "labels": ["x", "y"]}]
+    assert guess_task(write(tmp_path / "d.jsonl", rows)) == "text-classification"
+    assert guess_task(write(tmp_path / "e.jsonl", rows[:1])) == "text-classification"
+
+
+def test_a_first_row_without_tokens_is_told_by_the_others(tmp_path: Path) -> None:
+    rows = [{"tokens": None, "tags": None}, {"tokens": ["a"], "tags": ["O"]}]
+    assert guess_task(write(tmp_path / "d.jsonl", rows)) == "token-classification"
+
+
 WORD = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6).map(str.strip).filter(bool)
 
 

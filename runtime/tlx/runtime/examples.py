@@ -110,6 +110,13 @@ class Table:
         """`file line n`, for messages."""
         return f"{self.source} line {self.lines[row]}"
 
+    def sample(self) -> dict[str, Any]:
+        """A value of each column, to tell what kind it holds: the first that is neither missing nor an empty list."""
+        return {
+            name: next((value for value in values if value != [] and not is_missing(value)), values[0])
+            for name, values in self.columns.items()
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:

@@ -87,7 +87,7 @@ def read_tagged(source: str | Path, columns: Mapping[str, str], *, split: str = 
 
 
 def holds_tags(columns: Mapping[str, Any]) -> bool:
-    """Whether a first row, by column, is one of tokens with tags or of a text with spans."""
+    """Whether a sample row, by column, is one of tokens with tags or of a text with spans."""
     row = {name.lower(): value for name, value in columns.items()}
     if any(isinstance(row.get(name), list) for name in TOKEN_NAMES):
         return any(isinstance(row.get(name), list) for name in TAG_NAMES)

@@ -38,7 +38,7 @@ def read_intents_and_slots(source: str | Path, columns: Mapping[str, str], *, sp
             raise DataError(f"{path} has slots but no intents: put them into {tables[0].name} beside it (text,label)")
         path = there
     table = read_table(path if path.exists() else source, split=split)
-    if holds_tags({name: values[0] for name, values in table.columns.items()}):
+    if holds_tags(table.sample()):
         tagged = read_tagged(source, {name: value for name, value in columns.items() if name == "text"}, split=split)
         return IntentsAndSlots(
             source=table.source,

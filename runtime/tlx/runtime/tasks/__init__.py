@@ -45,5 +45,5 @@ def guess_task(source: str | Path) -> str:
     for name in TASKS:
         if name != last and suffix and task_named(name).recognises(suffix, {}):
             return name
-    first = {name: values[0] for name, values in read_table(source).columns.items()}
-    return next((name for name in TASKS if name != last and task_named(name).recognises(suffix, first)), last)
+    sample = read_table(source).sample()
+    return next((name for name in TASKS if name != last and task_named(name).recognises(suffix, sample)), last)

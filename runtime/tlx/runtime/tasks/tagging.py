@@ -62,7 +62,7 @@ class TokenTask(Task):
 
         tagged = file_format(source) in COLUMNS
         if not tagged and not columns:
-            tagged = holds_tags({name: values[0] for name, values in read_table(source).columns.items()})
+            tagged = holds_tags(read_table(source).sample())
         return list(read_tagged(source, columns).texts) if tagged else super().inputs_of(source, columns)
 
     def found_entities(

@@ -100,8 +100,8 @@ class Task(ABC):
 
     @classmethod
     def recognises(cls, suffix: str, columns: Mapping[str, Any]) -> bool:
-        """Whether a file looks like data for this task: its suffix (column_files.file_format), and its columns with the first row's
-        values."""
+        """Whether a file looks like data for this task: its suffix (column_files.file_format), and its columns with a value
+        each (Table.sample)."""
         return False
 
     @classmethod

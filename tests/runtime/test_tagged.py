@@ -195,6 +195,80 @@ def test_a_first_row_without_tokens_is_told_by_the_others(tmp_path: Path) -> Non
     assert guess_task(write(tmp_path / "d.jsonl", rows)) == "token-classification"
 
 
+def test_rows_without_tokens_are_left_out_and_counted(tmp_path: Path) -> None:
+    rows = [
+        {"tokens": [], "tags": [], "intent": "x"},
+        {"tokens": ["Anna"], "tags": ["B-PER"], "intent": "y"},
+        {"tokens": ["", "\u00a0"], "tags": ["O", "O"], "intent": "z"},
+    ]
+    path = write(tmp_path / "d.jsonl", rows)
+    with pytest.warns(UserWarning, match="left out") as caught:
+        found = read_tagged(path, {})
+    assert [str(warning.message).removeprefix(f"{path}: ") for warning in caught] == [
+        f"2 tokens are white space and are left out with their tags (the first: {path} line 3)",
+        f"2 of 3 rows have no tokens and are left out (the first: {path} line 1)",
+    ]
+    assert (found.texts, found.where) == (["Anna"], [f"{path} line 2"])
+    assert found.table is not None
+    assert found.table.columns["intent"] == ["y"]
+    with pytest.warns(UserWarning, match="left out"):
+        assert task_named("intent-slots").read(path, {}).gold == [("y", ((0, 4, "B-PER"),))]
+
+
+@pytest.mark.filterwarnings("ignore:.*white space")
+def test_rows_without_tokens_are_answered_too(tmp_path: Path) -> None:
+    rows = [
+        {"tokens": [], "tags": []},
+        {"tokens": ["a", " "], "tags": ["O", "O"]},
+        {"tokens": ["\u3000"], "tags": ["O"]},
+    ]
+    half = task_named("token-classification")(labels=("O", "B-X"))  # type: ignore[call-arg]
+    assert half.inputs_of(write(tmp_path / "d.jsonl", rows), {}) == ["", "a", ""]
+
+
+def test_a_file_without_any_token_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"d\.jsonl: all 1 rows have no tokens: wanted one at least"):
+        read_tagged(write(tmp_path / "d.jsonl", [{"tokens": [], "tags": []}]), {})
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\u3000", "\u2003"])
+@pytest.mark.parametrize("between", ["\t", " "])
+def test_a_token_of_white_space_stops_no_sentence(space: str, between: str, tmp_path: Path) -> None:
+    content = f"我{between}B-X\n{space}{between}I-X\n你{between}I-X\n\na{between}O\n"
+    with pytest.warns(UserWarning, match=r"1 tokens are white space .* \(the first: .*d\.conll line 2\)"):
+        found = read_tagged(write(tmp_path / "d.conll", content), {})
+    assert found.texts == ["我你", "a"]
+    assert found.words[0] == ((0, 1, "B-X"), (1, 2, "I-X"))
+
+
+def prodigy(text: str, spans: list[Any] | None, **more: Any) -> dict[str, Any]:
+    starts = [0, *(i + 1 for i, c in enumerate(text) if c == " ")]
+    tokens = [
+        {"text": word, "start": start, "end": start + len(word), "id": i, "ws": True}
+        for i, (word, start) in enumerate(zip(text.split(" "), starts, strict=True))
+    ]
+    return {"text": text, "tokens": tokens, **({} if spans is None else {"spans": spans}), **more}
+
+
+def test_prodigys_spans_are_spans_of_the_text(tmp_path: Path) -> None:
+    span = {"start": 3, "end": 7, "token_start": 1, "token_end": 1, "label": "LOC"}
+    path = write(tmp_path / "d.jsonl", [prodigy("a b", []), prodigy("a", None), prodigy("in Rome", [span])])
+    assert guess_task(path) == "token-classification"
+    found = read_tagged(path, {})
+    assert found.texts == ["a b", "a", "in Rome"]
+    assert found.words == [((0, 1, "O"), (2, 3, "O")), ((0, 1, "O"),), ((0, 2, "O"), (3, 7, "B-LOC"))]
+
+
+def test_what_prodigys_annotator_rejected_is_left_out_and_counted(tmp_path: Path) -> None:
+    rows = [prodigy(text, [], answer=answer) for text, answer in (("a", "reject"), ("b", "accept"), ("c", "ignore"))]
+    path = write(tmp_path / "d.jsonl", rows)
+    with pytest.warns(
+        UserWarning, match=r"2 of 3 rows were rejected or ignored and are left out \(the first: .* line 1\)"
+    ):
+        assert read_tagged(path, {}).texts == ["b"]
+    assert read_tagged(path, {}, every_row=True).texts == ["a", "b", "c"]
+
+
 WORD = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6).map(str.strip).filter(bool)
 
 

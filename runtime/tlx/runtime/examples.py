@@ -110,6 +110,11 @@ class Table:
         """`file line n`, for messages."""
         return f"{self.source} line {self.lines[row]}"
 
+    def select(self, rows: Sequence[int]) -> Table:
+        """The rows `rows`, in that order."""
+        columns = {name: [values[row] for row in rows] for name, values in self.columns.items()}
+        return replace(self, columns=columns, lines=[self.lines[row] for row in rows])
+
     def sample(self) -> dict[str, Any]:
         """A value of each column, to tell what kind it holds: the first that is neither missing nor an empty list."""
         return {

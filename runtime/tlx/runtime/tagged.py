@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ NO_COLUMNS: Mapping[str, str] = {}
 TOKEN_NAMES = ("tokens", "words")
 TAG_NAMES = ("tags", "ner_tags", "pos_tags", "slot_tags", "slots", "labels")
 SPAN_NAMES = ("entities", "spans", "labels", "label")
+REFUSED = ("reject", "ignore")
 _CJK = re.compile(f"[{CJK}]")
 _WORD = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
 _PREFIXED = re.compile(r"[A-Za-z]-")
@@ -58,38 +59,31 @@ class Tagged:
     table: Table | None = None
 
 
-def read_tagged(source: str | Path, columns: Mapping[str, str], *, split: str = "train") -> Tagged:
+def read_tagged(
+    source: str | Path, columns: Mapping[str, str], *, split: str = "train", every_row: bool = False
+) -> Tagged:
     """The tagged texts of a file of columns (a .txt too), or of a table with tokens and tags or with texts and spans.
 
-    `columns` may name "text" (the tokens or texts) and "label" (the tags or spans). Raises DataError with file and line.
+    `columns` may name "text" (the tokens or texts) and "label" (the tags or spans). Rows without a token, and those that an
+    annotator rejected, are left out, which a warning counts; with `every_row` they stay. Raises DataError with file and line.
     """
     if Path(source).suffix.lower() in (*COLUMNS, ".txt"):
-        return read_conll(source, columns)
+        return read_conll(source, columns, every_row=every_row)
     table = read_table(source, split=split)
-    tokens = next((name for name in (columns.get("text"), *TOKEN_NAMES) if _is_column_of(table, name, list)), None)
-    where = [table.where(row) for row in range(len(table))]
-    if tokens is not None:
-        tags = pick_column(table, "label", TAG_NAMES, columns.get("label"))
-        pairs = [_same_length(table, row, tokens, tags) for row in range(len(table))]
-        return _tagged(
-            table.source,
-            pairs,
-            where,
-            [[at] * len(words) for at, (words, _) in zip(where, pairs, strict=True)],
-            table.sha256,
-            table,
-        )
-    text = pick_column(table, "text", TEXT_NAMES, columns.get("text"))
-    spans = pick_column(table, "label", SPAN_NAMES, columns.get("label"))
-    texts = column_texts(table, text)
-    words = [_words_of_spans(item, _spans(table, row, spans, item), where[row]) for row, item in enumerate(texts)]
-    return Tagged(source=table.source, texts=texts, words=words, where=where, sha256=table.sha256, table=table)
+    sample = table.sample()
+    tokens = next((name for name in (columns.get("text"), *TOKEN_NAMES) if _is_tokens(sample.get(name or ""))), None)
+    if tokens is None:
+        return _spanned(table, columns, every_row=every_row)
+    tags = pick_column(table, "label", TAG_NAMES, columns.get("label"))
+    pairs = [_same_length(table, row, tokens, tags) for row in range(len(table))]
+    where = [[table.where(row)] * len(words) for row, (words, _) in enumerate(pairs)]
+    return _tagged(table.source, pairs, where, table.sha256, table, every_row=every_row)
 
 
 def holds_tags(columns: Mapping[str, Any]) -> bool:
     """Whether a sample row, by column, is one of tokens with tags or of a text with spans."""
     row = {name.lower(): value for name, value in columns.items()}
-    if any(isinstance(row.get(name), list) for name in TOKEN_NAMES):
+    if any(_is_tokens(row.get(name)) for name in TOKEN_NAMES):
         return any(isinstance(row.get(name), list) for name in TAG_NAMES)
     if not any(isinstance(row.get(name), str) for name in TEXT_NAMES):
         return False
@@ -99,12 +93,12 @@ def holds_tags(columns: Mapping[str, Any]) -> bool:
     return isinstance(labels, list) and bool(labels) and isinstance(labels[0], (list, dict))
 
 
-def read_conll(source: str | Path, columns: Mapping[str, str] = NO_COLUMNS) -> Tagged:
+def read_conll(source: str | Path, columns: Mapping[str, str] = NO_COLUMNS, *, every_row: bool = False) -> Tagged:
     """The sentences of a file of columns. `columns` may hold numbers from 1: "text" (the words) and "label" (the tags)."""
     sentences, sha256 = read_sentences(source, columns)
     where = [[f"{source} line {number}" for number in sentence.lines] for sentence in sentences]
     pairs = [(sentence.words, sentence.tags) for sentence in sentences]
-    return _tagged(str(source), pairs, [places[0] for places in where], where, sha256)
+    return _tagged(str(source), pairs, where, sha256, every_row=every_row)
 
 
 def join_words(words: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
@@ -140,18 +134,76 @@ def ordered_tags(words: Sequence[Words]) -> tuple[str, ...]:
 def _tagged(
     source: str,
     pairs: Sequence[tuple[Sequence[str], Sequence[str]]],
-    where: Sequence[str],
-    word_where: Sequence[Sequence[str]],
+    where: Sequence[Sequence[str]],
     sha256: str,
     table: Table | None = None,
+    *,
+    every_row: bool,
 ) -> Tagged:
-    tags = _as_bio([tags for _, tags in pairs], word_where, source)
+    """The rows of words with their tags as texts. `where` tells of each word where it stands; "" is no word."""
+    rows = [
+        [item for item in zip(words, tags, places, strict=True) if item[0]]
+        for (words, tags), places in zip(pairs, where, strict=True)
+    ]
+    blank = [
+        place
+        for (words, _), places in zip(pairs, where, strict=True)
+        for word, place in zip(words, places, strict=True)
+        if not word
+    ]
+    if blank:
+        _warn(source, f"{len(blank)} tokens are white space and are left out with their tags", blank[0])
+    places = [where[row][0] if table is None else table.where(row) for row in range(len(rows))]
+    kept = range(len(rows)) if every_row else _kept(source, places, [bool(row) for row in rows], "have no tokens")
+    rows = [rows[row] for row in kept]
+    found = _as_bio(
+        [[tag for _, tag, _ in row] for row in rows], [[place for _, _, place in row] for row in rows], source
+    )
     texts, words = [], []
-    for (tokens, _), row in zip(pairs, tags, strict=True):
-        text, spans = join_words(tokens)
+    for row, tags in zip(rows, found, strict=True):
+        text, spans = join_words([word for word, _, _ in row])
         texts.append(text)
-        words.append(tuple((start, end, tag) for (start, end), tag in zip(spans, row, strict=True)))
-    return Tagged(source=source, texts=texts, words=words, where=where, sha256=sha256, table=table)
+        words.append(tuple((start, end, tag) for (start, end), tag in zip(spans, tags, strict=True)))
+    return Tagged(
+        source=source,
+        texts=texts,
+        words=words,
+        where=[places[row] for row in kept],
+        sha256=sha256,
+        table=None if table is None else table.select(kept),
+    )
+
+
+def _spanned(table: Table, columns: Mapping[str, str], *, every_row: bool) -> Tagged:
+    """The texts with their spans. Prodigy writes none where a text has no span, and whether the annotator rejected it."""
+    text = pick_column(table, "text", TEXT_NAMES, columns.get("text"))
+    spans = pick_column(table, "label", SPAN_NAMES, columns.get("label"))
+    sample = table.sample()
+    if any(_is_prodigy(sample.get(name)) for name in TOKEN_NAMES):
+        table = replace(table, columns={**table.columns, spans: [value or [] for value in table.columns[spans]]})
+        if not every_row and "answer" in table.columns:
+            accepted = [answer not in REFUSED for answer in table.columns["answer"]]
+            places = [table.where(row) for row in range(len(table))]
+            table = table.select(_kept(table.source, places, accepted, "were rejected or ignored"))
+    texts = column_texts(table, text)
+    where = [table.where(row) for row in range(len(table))]
+    words = [_words_of_spans(item, _spans(table, row, spans, item), where[row]) for row, item in enumerate(texts)]
+    return Tagged(source=table.source, texts=texts, words=words, where=where, sha256=table.sha256, table=table)
+
+
+def _kept(source: str, where: Sequence[str], keep: Sequence[bool], why: str) -> list[int]:
+    """The numbers of the rows to keep. The others are counted in a warning; DataError where there are no more."""
+    kept = [row for row, wanted in enumerate(keep) if wanted]
+    if not kept:
+        raise DataError(f"{source}: all {len(keep)} rows {why}: wanted one at least")
+    if len(kept) < len(keep):
+        first = next(place for place, wanted in zip(where, keep, strict=True) if not wanted)
+        _warn(source, f"{len(keep) - len(kept)} of {len(keep)} rows {why} and are left out", first)
+    return kept
+
+
+def _warn(source: str, what: str, first: str) -> None:
+    warnings.warn(f"{source}: {what} (the first: {first})", UserWarning, stacklevel=4)
 
 
 def _as_bio(rows: Sequence[Sequence[str]], where: Sequence[Sequence[str]], source: str) -> list[list[str]]:
@@ -184,21 +236,25 @@ def _as_bio(rows: Sequence[Sequence[str]], where: Sequence[Sequence[str]], sourc
     return found
 
 
-def _is_column_of(table: Table, name: str | None, kind: type) -> bool:
-    values = table.columns.get(name or "")
-    return values is not None and len(values) > 0 and isinstance(values[0], kind)
+def _is_tokens(value: Any) -> bool:
+    """Whether it is a list of words; Prodigy's tokens are objects, and its tags are spans of the text."""
+    return isinstance(value, list) and not _is_prodigy(value)
+
+
+def _is_prodigy(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 def _same_length(table: Table, row: int, tokens: str, tags: str) -> tuple[list[str], list[str]]:
     words, marks = table.columns[tokens][row], table.columns[tags][row]
     for name, value in ((tokens, words), (tags, marks)):
-        if not isinstance(value, list) or not value:
+        if not isinstance(value, list):
             raise DataError(f"{table.where(row)}: column {name!r} holds {str(value)[:40]!r}: wanted a list of strings")
     if len(words) != len(marks):
         raise DataError(
             f"{table.where(row)} has {len(words)} {tokens} but {len(marks)} {tags}: wanted one tag for each token"
         )
-    if not all(isinstance(word, str) and word.strip() for word in words):
+    if not all(isinstance(word, str) for word in words):
         raise DataError(f"{table.where(row)}: column {tokens!r} holds something that is no word: wanted strings")
     wrong = next((mark for mark in marks if not isinstance(mark, str) or not mark.strip()), "O")
     if is_missing(wrong):

@@ -43,7 +43,7 @@ def read_intents_and_slots(source: str | Path, columns: Mapping[str, str], *, sp
         return IntentsAndSlots(
             source=table.source,
             texts=tagged.texts,
-            intents=_intents(table, columns),
+            intents=_intents(tagged.table or table, columns),
             words=tagged.words,
             sha256=tagged.sha256,
         )
@@ -51,7 +51,7 @@ def read_intents_and_slots(source: str | Path, columns: Mapping[str, str], *, sp
     if slots is None:
         raise DataError(f"{path} has no slots: put them into {path.with_suffix('.conll').name} beside it, row for row")
     text = pick_column(table, "text", TEXT_NAMES, columns.get("text"))
-    texts, tagged = column_texts(table, text), read_conll(slots)
+    texts, tagged = column_texts(table, text), read_conll(slots, every_row=True)
     words = [
         _placed(texts[row], tagged.texts[row], tagged.words[row], table.where(row), tagged.where[row])
         for row in range(min(len(texts), len(tagged.texts)))

@@ -63,7 +63,9 @@ class TokenTask(Task):
         tagged = file_format(source) in COLUMNS
         if not tagged and not columns:
             tagged = holds_tags(read_table(source).sample())
-        return list(read_tagged(source, columns).texts) if tagged else super().inputs_of(source, columns)
+        return (
+            list(read_tagged(source, columns, every_row=True).texts) if tagged else super().inputs_of(source, columns)
+        )
 
     def found_entities(
         self, values: Floats, tokens: TextTokens, outputs: Outputs, strategy: str | None, ignore_labels: Any

@@ -8,6 +8,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from tlx.runtime.errors import DataError
 from tlx.runtime.examples import Examples
+from tlx.runtime.metrics import multi_label_f1
 from tlx.runtime.tasks.classification import TextClassification
 from tlx.runtime.tasks.task import Encoded, Outputs
 
@@ -45,6 +46,19 @@ def test_multi_label_metrics_are_those_of_scikit_learn(seed: int) -> None:
     assert metrics["micro_f1"] == pytest.approx(f1_score(gold, predicted, average="micro"))
     assert metrics["macro_f1"] == pytest.approx(f1_score(gold, predicted, average="macro"))
     assert metrics["accuracy"] == pytest.approx(accuracy_score(gold, predicted))
+
+
+@pytest.mark.parametrize("silent", [(), (0,), (1, 4), (0, 1, 2, 3, 4)])
+@pytest.mark.parametrize("unseen", [(), (1,), (1, 4), (0, 1, 2, 3, 4)])
+def test_macro_f1_of_labels_that_never_occur_is_that_of_scikit_learn(
+    silent: tuple[int, ...], unseen: tuple[int, ...]
+) -> None:
+    logits, _ = logits_and_gold(7)
+    gold = np.random.default_rng(8).random((60, 5)) < 0.3
+    logits[:, list(silent)], gold[:, list(unseen)] = -1, False
+    macro, micro = multi_label_f1(logits >= 0, gold)
+    assert macro == pytest.approx(f1_score(gold, logits >= 0, average="macro", zero_division=0))
+    assert micro == pytest.approx(f1_score(gold, logits >= 0, average="micro", zero_division=0))
 
 
 def test_a_label_that_the_model_does_not_know_counts_as_an_error() -> None:

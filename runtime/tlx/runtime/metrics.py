@@ -34,24 +34,26 @@ def single_label_f1(predicted: Ints, gold: Ints, classes: int) -> float:
     An index of -1 (a label that the model does not know) counts as an error and is no class.
     """
     indices = np.arange(classes)[:, None]
-    return _macro((predicted[None] == indices).T, (gold[None] == indices).T)
+    scores, occurs = _f1((predicted[None] == indices).T, (gold[None] == indices).T)
+    return float(np.mean(scores[occurs])) if occurs.any() else 0.0
 
 
 def multi_label_f1(predicted: Bools, gold: Bools, *, missed: int = 0) -> tuple[float, float]:
-    """(macro, micro) F1; inputs `(n, classes)`. Macro is over the classes that occur.
+    """(macro, micro) F1; inputs `(n, classes)`. Macro is over all classes: one that never occurs counts 0.
 
     `missed` gold labels that are no class (the model does not know them) count against micro.
     """
     true = float(np.sum(predicted & gold))
     total = float(np.sum(predicted) + np.sum(gold)) + missed
-    return _macro(predicted, gold), 2 * true / total if total else 0.0
+    scores, _ = _f1(predicted, gold)
+    return float(np.mean(scores)) if len(scores) else 0.0, 2 * true / total if total else 0.0
 
 
-def _macro(predicted: Bools, gold: Bools) -> float:
+def _f1(predicted: Bools, gold: Bools) -> tuple[Reals, Bools]:
+    """Each class's F1, 0 where it occurs in neither, and whether it occurs in either, `(classes,)`."""
     true = np.sum(predicted & gold, axis=0)
     total = np.sum(predicted, axis=0) + np.sum(gold, axis=0)
-    occurs = total > 0
-    return float(np.mean(2 * true[occurs] / total[occurs])) if occurs.any() else 0.0
+    return 2 * true / np.maximum(total, 1), total > 0
 
 
 def pearson(predicted: Reals, gold: Reals) -> float:

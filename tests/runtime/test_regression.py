@@ -228,6 +228,20 @@ def test_a_file_of_numbers_is_guessed_to_be_for_regression(tmp_path: Path) -> No
     assert task_named("text-regression") is Regression
 
 
+def test_a_label_that_is_no_whole_number_is_a_score_and_one_that_was_asked_for_rules_out_the_others(
+    tmp_path: Path,
+) -> None:
+    def guess(text: str, **columns: str) -> str:
+        return guess_task(written(tmp_path / "x.csv", text), columns)
+
+    assert guess("sentence1,sentence2,label\na,b,5\nc,d,4.75\n") == "regression"
+    assert guess("sentence1,sentence2,label\na,b,1\nc,d,0.0\n") == "text-classification"
+    assert guess("text,subreddit,score\na,python,4.5\n", label="subreddit") == "text-classification"
+    assert guess("text,subreddit,score\na,python,4.5\n", label="score") == "regression"
+    assert guess("text,stars,label\na,4.5,pos\n", label="stars") == "regression"
+    assert guess("text,stars,label\na,4.5,pos\n") == "text-classification"
+
+
 def test_plain_checkpoints_of_one_output_are_for_regression() -> None:
     names, one = ["BertForSequenceClassification"], {"id2label": {"0": "LABEL_0"}}
     regression = {**one, "problem_type": "regression"}

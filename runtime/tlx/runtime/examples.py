@@ -16,7 +16,9 @@ from tlx.runtime.errors import DataError, MissingExtraError
 from tlx.runtime.tasks.task import Input
 
 __all__ = [
+    "GOLD_NAMES",
     "LABEL_NAMES",
+    "SCORE_NAMES",
     "TEXT_NAMES",
     "Examples",
     "Table",
@@ -25,6 +27,7 @@ __all__ = [
     "inputs_in",
     "is_missing",
     "iterate_texts",
+    "number_in",
     "pick_column",
     "pick_pair",
     "read_inputs",
@@ -69,6 +72,8 @@ LABEL_NAMES = (
     "entailment",
     "gold_label",
 )
+SCORE_NAMES = ("score", "similarity", "rating")
+GOLD_NAMES = (*LABEL_NAMES, *SCORE_NAMES)
 PAIR_NAMES = (
     ("sentence1", "sentence2"),
     ("sentence_a", "sentence_b"),
@@ -116,11 +121,15 @@ class Table:
         return replace(self, columns=columns, lines=[self.lines[row] for row in rows])
 
     def sample(self) -> dict[str, Any]:
-        """A value of each column, to tell what kind it holds: the first that is neither missing nor an empty list."""
-        return {
-            name: next((value for value in values if value != [] and not is_missing(value)), values[0])
-            for name, values in self.columns.items()
-        }
+        """A value of each column, to tell what kind it holds: the first that is neither missing nor an empty list, but of
+        numbers the first that is not whole, if any."""
+        found = {}
+        for name, values in self.columns.items():
+            there = (value for value in values if value != [] and not is_missing(value))
+            found[name] = next(there, values[0])
+            if number_in(found[name]) is not None:
+                found[name] = next((v for v in values if (n := number_in(v)) is not None and n % 1), found[name])
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,6 +292,17 @@ def iterate_texts(stream: Iterable[str], source: str) -> Iterator[str]:
             yield line.rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise DataError(f"{source} is not UTF-8 (byte {error.start}): convert it, e.g. `iconv -t utf-8`") from error
+
+
+def number_in(value: Any) -> float | None:
+    """The value as a finite number; None where it is none."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def is_missing(value: Any) -> bool:

@@ -186,7 +186,7 @@ def _read(recipe: Recipe) -> tuple[Recipe, Data, TrainTask]:
         raise UsageError("there is no training data: name a file, as in `tlx train data/train.csv --out models/mine`")
     named = {"text": section.text, "text_pair": section.text_pair, "label": section.label}
     columns = {name: value for name, value in named.items() if value is not None}
-    kind = train_task(recipe.model.task or guess_task(section.train))
+    kind = train_task(recipe.model.task or guess_task(section.train, columns))
     whole = kind.half.read(section.train, columns)
     task = kind(whole, recipe.task)
     if not task.learns_alone and not recipe.model.teachers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import cast
@@ -36,14 +37,22 @@ def task_named(name: str) -> type[Task]:
     return cast(type[Task], import_module(module).TASK)
 
 
-def guess_task(source: str | Path) -> str:
-    """The task that a file of examples is for, by its format, else its columns. Raises DataError when it cannot be read."""
+def guess_task(source: str | Path, columns: Mapping[str, str] | None = None) -> str:
+    """The task that a file of examples is for, by its format, else its columns, of which `columns` may name the "label".
+
+    Raises DataError when it cannot be read.
+    """
     from tlx.runtime.column_files import file_format
-    from tlx.runtime.examples import read_table
+    from tlx.runtime.examples import GOLD_NAMES, read_table
 
     suffix, last = file_format(source), "text-classification"
     for name in TASKS:
         if name != last and suffix and task_named(name).recognises(suffix, {}):
             return name
     sample = read_table(source).sample()
+    label = (columns or {}).get("label")
+    if label in sample:
+        called = label if label.lower() in GOLD_NAMES else "label"
+        others = {name: value for name, value in sample.items() if name.lower() not in GOLD_NAMES and name != label}
+        sample = {**others, called: sample[label]}
     return next((name for name in TASKS if name != last and task_named(name).recognises(suffix, sample)), last)

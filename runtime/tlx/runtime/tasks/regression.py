@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TASK", "Regression", "Score"]
 
-SCORE_NAMES = ("score", "similarity", "rating")
-"""Columns by which a file is known as one of scores."""
-ALL_SCORE_NAMES = (*SCORE_NAMES, "value", "target", "label", "labels")
+MORE_NAMES = ("value", "target", "label", "labels")
+"""Columns that may hold the scores too."""
 FLIP = 0.05
 """The share of the reference's range by which a score has to move to count as another answer."""
 
@@ -66,13 +65,15 @@ class Regression(Task):
 
     @classmethod
     def recognises(cls, suffix: str, columns: Mapping[str, Any]) -> bool:
-        """A column called score, similarity or rating that holds a number, and none that is called as labels are."""
-        from tlx.runtime.examples import LABEL_NAMES
+        """A column called score, similarity or rating that holds a number, and none that is called as labels are; or a label
+        that is a number and not whole."""
+        from tlx.runtime.examples import LABEL_NAMES, SCORE_NAMES, number_in
 
-        lowered = {name.lower(): value for name, value in columns.items()}
-        return lowered.keys().isdisjoint(LABEL_NAMES) and any(
-            name in lowered and _number(lowered[name]) is not None for name in SCORE_NAMES
-        )
+        numbers = {name.lower(): number_in(value) for name, value in columns.items()}
+        label = next((name for name in LABEL_NAMES if name in numbers), None)
+        if label is not None:
+            return bool((numbers[label] or 0.0) % 1)
+        return any(numbers.get(name) is not None for name in SCORE_NAMES)
 
     @classmethod
     def made(cls, architectures: Sequence[str], config: Mapping[str, Any]) -> bool:
@@ -94,11 +95,19 @@ class Regression(Task):
 
         Raises DataError for a missing column or text, and for a score that is no finite number.
         """
-        from tlx.runtime.examples import Examples, input_columns, inputs_in, pick_column, read_table, told
+        from tlx.runtime.examples import (
+            SCORE_NAMES,
+            Examples,
+            input_columns,
+            inputs_in,
+            pick_column,
+            read_table,
+            told,
+        )
 
         table = read_table(source, split=split)
         names = input_columns(table, columns)
-        column = pick_column(table, "label", ALL_SCORE_NAMES, columns.get("label"))
+        column = pick_column(table, "label", (*SCORE_NAMES, *MORE_NAMES), columns.get("label"))
         gold = [_score(table, row, column, value) for row, value in enumerate(table.columns[column])]
         return Examples(
             source=table.source,
@@ -158,21 +167,10 @@ def gold_scores(examples: Examples) -> Floats:
     return gold
 
 
-def _number(value: Any) -> float | None:
-    """The value as a finite number; None where it is none."""
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
 def _score(table: Table, row: int, column: str, value: Any) -> float:
-    from tlx.runtime.examples import is_missing
+    from tlx.runtime.examples import is_missing, number_in
 
-    number = _number(value)
+    number = number_in(value)
     if number is not None and abs(number) <= float(np.finfo(np.float32).max):
         return number
     found = "has no score" if is_missing(value) and not isinstance(value, float) else f"holds {value!r}"

@@ -76,3 +76,54 @@ def test_a_base_that_can_write_the_texts_is_left_alone(base: Path) -> None:
     same, fresh = extend_tokenizer(tokenizer, TEXTS[:2])
     assert same is tokenizer
     assert fresh == 0
+
+
+RUSSIAN = ["Пожалуйста, отмените мою карту", "какая завтра погода", "включи громкую музыку", "где мой новый заказ"]
+GREEK = ["παρακαλώ ακυρώστε την κάρτα μου", "τι καιρό θα κάνει αύριο", "παίξε λίγη μουσική"]
+ARABIC = ["من فضلك ألغ بطاقتي المصرفية", "ما هو الطقس غدا في القاهرة", "شغل بعض الموسيقى في المطبخ"]
+HINDI = ["कृपया मेरा कार्ड रद्द करें", "कल दिल्ली में मौसम कैसा रहेगा", "रसोई में कुछ संगीत बजाओ"]
+HEBREW = ["בבקשה לבטל את הכרטיס שלי", "מה מזג האוויר מחר בירושלים", "תשמיע מוזיקה במטבח"]
+SHIPPED = Path(__file__).parents[2] / "models" / "tlx-mini-en"
+
+
+@pytest.mark.parametrize("texts", [RUSSIAN, GREEK, ARABIC, HINDI, HEBREW], ids=["ru", "el", "ar", "hi", "he"])
+def test_a_script_that_the_base_spells_letter_by_letter_gets_words_of_its_own(texts: list[str]) -> None:
+    tokenizer = load_tokenizer(str(SHIPPED))
+    longer, fresh = extend_tokenizer(tokenizer, texts * 3)
+    assert fresh > 0
+    before, after = (sum(len(found.tokenize(text)) for text in texts) for found in (tokenizer, longer))
+    assert after < before / 2
+    english = [*TEXTS, "the xxxv html of lmfao, cancl waht Käsekuchen"]
+    assert [longer(text)["input_ids"] for text in english] == [tokenizer(text)["input_ids"] for text in english]
+
+
+def test_a_few_words_of_another_script_among_others_are_learnt_and_the_others_are_cut_as_before() -> None:
+    tokenizer = load_tokenizer(str(SHIPPED))
+    english = [*TEXTS, *TEXTS, "nsfw xxxv html zzkq"]
+    longer, _ = extend_tokenizer(tokenizer, [*english, *RUSSIAN])
+    assert len(longer.tokenize(RUSSIAN[0])) < len(tokenizer.tokenize(RUSSIAN[0])) / 2
+    assert [longer.tokenize(text) for text in english] == [tokenizer.tokenize(text) for text in english]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["lmfaooo thats so nsfw smh", "sooo hyped 4 the gig #sxsw http blvd", "cu l8r bff xoxo"],
+        ["pleaze cancl mi crad", "waht wether tmorow in pariss", "i lvoe yuo soooooo mcuh"],
+        ["Dr. Nguyen met Mrs. Kowalczyk and Mr. Schwarzenegger in Reykjavik", "ask Zbigniew Brzezinski"],
+        ["Zwei junge Männer sind im Freien in der Nähe vieler Büsche", "Eine Straßenbahn fährt vorbei"],
+    ],
+    ids=["tweets", "typos", "names", "german"],
+)
+def test_odd_words_in_the_bases_own_letters_change_nothing(texts: list[str]) -> None:
+    tokenizer = load_tokenizer(str(SHIPPED))
+    same, fresh = extend_tokenizer(tokenizer, texts * 20)
+    assert same is tokenizer
+    assert fresh == 0
+
+
+def test_new_tokens_are_the_same_in_every_run(base: Path) -> None:
+    tokenizer = load_tokenizer(str(base))
+    texts = ["제 카드를 취소해 주세요", "내일 서울 날씨가 어때요", "부엌에서 음악을 틀어 줘", *RUSSIAN]
+    made = {extend_tokenizer(tokenizer, texts)[0].backend_tokenizer.to_str() for _ in range(5)}
+    assert len(made) == 1

@@ -10,7 +10,9 @@ import copy
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any
+from unicodedata import category, name
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,11 @@ from tlx.runtime.errors import TrainingError
 __all__ = ["count_tokens", "extend_tokenizer", "prune_tokenizer", "rebuilt"]
 
 Ints = NDArray[np.int64]
+Pieces = tuple[str, ...]
+SPELT_LETTERS = 4
+"""Shorter words are often in single letters anyway: they do not tell that a script is unknown."""
+SPELT_SHARE = 0.75
+"""A word is spelt out when single letters are so many of its letters."""
 
 
 def count_tokens(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> Ints:
@@ -74,43 +81,101 @@ def prune_tokenizer(
 
 
 def extend_tokenizer(
-    tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], *, limit: int = 8000, tolerance: float = 0.005
+    tokenizer: PreTrainedTokenizerFast,
+    texts: Sequence[str],
+    *,
+    limit: int = 8000,
+    tolerance: float = 0.005,
+    spelt_tolerance: float = 0.02,
 ) -> tuple[PreTrainedTokenizerFast, int]:
-    """The tokenizer with new tokens for the words of `texts` that it can only write as unknown, and how many.
+    """The tokenizer with new tokens for the words of `texts` that it writes as unknown or letter by letter, and how many.
 
-    Nothing changes while unknown tokens are at most `tolerance` of all. New ids follow the old ones. WordPiece only:
+    Nothing is added for unknown words while unknown tokens are at most `tolerance` of all, and nothing for spelt ones while
+    those of four letters and more are at most `spelt_tolerance` of all words (English, tweets too, and German under an
+    English base: none; Russian, Greek, Arabic, Hindi: a quarter and more). New ids follow the old ones. WordPiece only:
     byte-level BPE and byte-fallback models can write any text.
     """
     document = json.loads(tokenizer.backend_tokenizer.to_str())
     if document["model"]["type"] != "WordPiece" or tokenizer.unk_token_id is None:
         return tokenizer, 0
-    unknown: Counter[str] = Counter()
-    total = 0
-    backend = tokenizer.backend_tokenizer
-    for text, encoding in _pairs(tokenizer, texts):
-        total += len(encoding.ids)
-        for index, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
-            if index == tokenizer.unk_token_id and end > start:
-                word = text[start:end]
-                unknown[backend.normalizer.normalize_str(word).strip() if backend.normalizer else word] += 1
-    if unknown.total() <= tolerance * max(total, 1):
+    unknown, words = _census(tokenizer, texts)
+    spelt = _spelt_out(words)
+    long = sum(n for word, n in spelt.items() if len(word) >= SPELT_LETTERS)
+    total = unknown.total() + sum(len(pieces) * n for pieces, n in words.items())
+    wanted: Counter[str] = Counter()
+    if unknown.total() > tolerance * max(total, 1):
+        wanted += unknown
+    if long > spelt_tolerance * (unknown.total() + words.total()):
+        wanted += spelt
+    if not wanted:
         return tokenizer, 0
-    learner = Tokenizer(models.WordPiece(unk_token=tokenizer.unk_token))
-    trainer = trainers.WordPieceTrainer(vocab_size=limit, show_progress=False, special_tokens=[tokenizer.unk_token])
-    learner.train_from_iterator((word for word, n in unknown.items() for _ in range(min(n, 1000))), trainer)
+    learnt = _learnt(wanted, tokenizer.unk_token, limit)
     vocab = document["model"]["vocab"]
     following = len(tokenizer)
-    learnt = sorted(learner.get_vocab().items(), key=lambda item: item[1])
-    fresh = [token for token, _ in learnt if token not in vocab][:limit]
+    fresh = [token for token in learnt if token not in vocab][:limit]
     for offset, token in enumerate(fresh):
         vocab[token] = following + offset
     return rebuilt(tokenizer, document), len(fresh)
 
 
+def _learnt(words: Counter[str], unknown: str, limit: int) -> list[str]:
+    """WordPiece tokens for the words, letters first; the same in every run, so that a resumed one has the rows it had."""
+    letters = sorted({word[0] for word in words if word} | {f"##{letter}" for word in words for letter in word[1:]})
+    learner = Tokenizer(models.WordPiece(unk_token=unknown))
+    # The trainer numbers letters in the order of a hash map, and breaks ties by number, unless they are given.
+    trainer = trainers.WordPieceTrainer(vocab_size=limit, show_progress=False, special_tokens=[unknown, *letters])
+    learner.train_from_iterator((word for word, n in words.items() for _ in range(min(n, 1000))), trainer)
+    return [token for token, _ in sorted(learner.get_vocab().items(), key=lambda item: item[1])]
+
+
+def _census(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> tuple[Counter[str], Counter[Pieces]]:
+    """How often each unknown word occurs, normalised, and each of the others, as its pieces without `##`."""
+    unknown: Counter[str] = Counter()
+    words: Counter[Pieces] = Counter()
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    for text, encoding in _pairs(tokenizer, texts):
+        ids, offsets, tokens = encoding.ids, encoding.offsets, encoding.tokens
+        for _, group in groupby(range(len(ids)), encoding.word_ids.__getitem__):
+            word = list(group)
+            start, end = offsets[word[0]]
+            if ids[word[0]] != tokenizer.unk_token_id:
+                words[tuple(tokens[i].removeprefix("##") for i in word)] += 1
+            elif end > start:
+                unknown[(normalizer.normalize_str(text[start:end]) if normalizer else text[start:end]).strip()] += 1
+    return unknown, words
+
+
+def _spelt_out(words: Counter[Pieces]) -> Counter[str]:
+    """The words that are written letter by letter, in scripts of which that is the rule here.
+
+    A script whose letters more often stand in longer pieces is one that the vocabulary knows: words spelt in it (html, xxxv)
+    are its rare ones, and what is made of them would change how others are cut.
+    """
+    singly: Counter[str] = Counter()
+    jointly: Counter[str] = Counter()
+    spelt: Counter[str] = Counter()
+    for pieces, n in words.items():
+        word = "".join(pieces)
+        if len(word) < 2 or not all(category(letter)[0] in "LM" for letter in word):
+            continue
+        single = sum(len(piece) == 1 for piece in pieces) >= SPELT_SHARE * len(word)
+        for letter in word:
+            (singly if single else jointly)[_script(letter)] += n
+        if single:
+            spelt[word] += n
+    foreign = {script for script, n in singly.items() if n > jointly[script]}
+    return Counter({word: n for word, n in spelt.items() if {_script(letter) for letter in word} <= foreign})
+
+
+def _script(letter: str) -> str:
+    """LATIN, CYRILLIC, …: Unicode's names of letters begin with their script."""
+    return name(letter, "").partition(" ")[0]
+
+
 def rebuilt(tokenizer: PreTrainedTokenizerFast, document: dict[str, Any]) -> PreTrainedTokenizerFast:
     """A tokenizer of the same class and settings around another `tokenizer.json` document."""
     files = {"vocab_file", "merges_file", "tokenizer_file", "tokenizer_object", "name_or_path", "added_tokens_decoder"}
-    settings = {name: value for name, value in tokenizer.init_kwargs.items() if name not in files}
+    settings = {key: value for key, value in tokenizer.init_kwargs.items() if key not in files}
     return type(tokenizer)(tokenizer_object=Tokenizer.from_str(json.dumps(document)), **settings)
 
 
@@ -150,9 +215,9 @@ def _renumber(processor: Any, new_id: dict[int, int]) -> None:
         _renumber(inner, new_id)
     for entry in (processor.get("special_tokens") or {}).values():
         entry["ids"] = [new_id[i] for i in entry["ids"]]
-    for name in ("cls", "sep"):
-        if name in processor:
-            processor[name] = [processor[name][0], new_id[processor[name][1]]]
+    for side in ("cls", "sep"):
+        if side in processor:
+            processor[side] = [processor[side][0], new_id[processor[side][1]]]
 
 
 def _merge_parents(document: dict[str, Any]) -> dict[int, list[int]]:

@@ -11,21 +11,29 @@ from numpy.typing import NDArray
 from tlx.runtime.tasks.task import Task
 from tlx.train.recipe import Recipe
 
-__all__ = ["augment_count", "bf16_pays", "max_tokens_for", "resolve_training"]
+__all__ = ["USUAL_TOKENS", "augment_count", "bf16_pays", "max_tokens_for", "resolve_training"]
 
 STEPS = 1000
 """A run of a transformer has so many steps or more, as long as a step keeps a quarter of its usual rows."""
 
+USUAL_TOKENS = 64
+"""Texts of up to so many tokens on average count as one row each; longer ones count in proportion."""
 
-def augment_count(recipe: Recipe, labelled: int) -> int:
-    """Transfer texts to make when the recipe does not say."""
+
+def _weight(tokens: float) -> float:
+    """What a row of so many tokens costs, in rows of short text: budgets of rows are divided by it."""
+    return max(tokens / USUAL_TOKENS, 1.0)
+
+
+def augment_count(recipe: Recipe, labelled: int, tokens: float) -> int:
+    """Transfer texts to make when the recipe does not say; `tokens` is the mean length of the `labelled` texts."""
     if recipe.augment.count is not None:
         return recipe.augment.count
     if not recipe.model.teachers:
         return 0
     if recipe.model.student == "transformer":
-        return min(2 * labelled, 30_000)
-    return min(max(16 * labelled, 20_000), 240_000)
+        return int(min(2 * labelled, 30_000 / _weight(tokens)))
+    return int(min(max(16 * labelled, 20_000), 240_000) / _weight(tokens))
 
 
 def max_tokens_for(recipe: Recipe, lengths: NDArray[np.int64], limit: int, task: Task) -> int:
@@ -42,13 +50,19 @@ def max_tokens_for(recipe: Recipe, lengths: NDArray[np.int64], limit: int, task:
 
 
 def resolve_training(
-    recipe: Recipe, rows: int, hidden_size: int, layers: int, device: torch.device, rows_a_step: int = 32
+    recipe: Recipe,
+    lengths: NDArray[np.int64],
+    hidden_size: int,
+    layers: int,
+    device: torch.device,
+    rows_a_step: int = 32,
 ) -> Recipe:
-    """The recipe with epochs, rate and precision filled in. `rows` is the number of training rows, augmented ones included;
-    `rows_a_step` is the task's own choice for transformers.
+    """The recipe with epochs, rate and precision filled in. `lengths` are those of the training rows in tokens, augmented ones
+    included; `rows_a_step` is the task's own choice for transformers.
 
     Rates follow width and depth: a small model needs larger steps. Epochs follow the data, so that few rows are seen
-    often enough and many rows not longer than they need. Where even that makes few steps, the steps are smaller (600 rows of
+    often enough and many rows not longer than they need; long rows are seen less often, so that a run over documents takes
+    time of the order of one over sentences. Where even that makes few steps, the steps are smaller (600 rows of
     150 labels, 6 epochs, the shipped backbone: .38 with 32 rows a step, .58 with 8).
     """
     settings, model = recipe.train, recipe.model
@@ -61,9 +75,11 @@ def resolve_training(
             rate = 3e-4 * min(384 / hidden_size, 2.0)
         else:
             rate = min(1e-4 * (384 / hidden_size) * (6 / layers), 5e-4)
+    rows, weight = len(lengths), _weight(float(lengths.mean()) if len(lengths) else 0.0)
     if epochs is None:
-        seen = 1_200_000 if small and distils else 180_000 if distils else 90_000
-        epochs = float(min(max(round(seen / max(rows, 1)), 4), 30))
+        seen = (1_200_000 if small and distils else 180_000 if distils else 90_000) / weight
+        least = max(round(4 / weight), 2)
+        epochs = float(min(max(round(seen / max(rows, 1)), least), 30))
     batch_rows = settings.batch_rows or 128
     if not small and settings.batch_rows is None:
         fewest = max(rows_a_step // 4, 1)

@@ -122,7 +122,8 @@ class AugmentSection:
     """Transfer texts made from the training texts and labelled by the teacher."""
 
     count: int | None = _number(None, 0, 10_000_000)
-    """Left out: none without a teacher, 2 a training text (at most 30,000) for transformers, 16 (20,000 to 240,000) else."""
+    """Left out: none without a teacher, 2 a training text (at most 30,000) for transformers, 16 (20,000 to 240,000) else; fewer
+    where the texts are long (`defaults.py`)."""
     seed: int = _number(0, 0, 2**32 - 1)
     """Of its own, so that runs that differ in train.seed learn from the same transfer texts."""
 

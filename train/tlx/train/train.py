@@ -256,7 +256,9 @@ def _transfer_inputs(
         if inputs:
             raise UsageError("unlabelled texts need a teacher to label them: pass --teacher")
         return []
-    count = augment_count(recipe, len(data.train)) if task.transfers else 0
+    count = (
+        augment_count(recipe, len(data.train), _mean_tokens(recipe, task, data, teachers[0])) if task.transfers else 0
+    )
     if count:
         with console.stage("augment", 1) as advance:
             table = teachers[0].model.get_input_embeddings().weight.detach().float().cpu().numpy()
@@ -267,6 +269,13 @@ def _transfer_inputs(
             inputs += augment(texts, count=count, seed=recipe.augment.seed, gold=known, neighbours=neighbours)
             advance(1, f"{len(inputs)} texts")
     return inputs
+
+
+def _mean_tokens(recipe: Recipe, task: TrainTask, data: Data, teacher: Teacher) -> float:
+    """How many tokens of the teacher's a training input has on average, cut where it would be."""
+    limit = token_limit(teacher.model, teacher.tokenizer)
+    tokens = tokens_of(teacher.tokenizer, min(recipe.model.max_tokens or limit, limit), task.runtime)
+    return sum(len(row) for row in encode(task.runtime, tokens, data.train.inputs).rows) / max(len(data.train), 1)
 
 
 def _unlabelled(source: str, task: TrainTask, columns: Mapping[str, str]) -> list[Input]:
@@ -311,7 +320,8 @@ def _rows(
     encoded = [encode(half, tokens, part) for part in parts]
     encoded[0] = task.arranged(encoded[0], max_tokens)
     width, depth = (getattr(model.config, name, n) for name, n in (("hidden_size", 384), ("num_hidden_layers", 6)))
-    recipe = resolve_training(recipe, len(encoded[0].rows), width, depth, device, task.rows_a_step)
+    row_lengths = np.array([len(row) for row in encoded[0].rows], dtype=np.int64)
+    recipe = resolve_training(recipe, row_lengths, width, depth, device, task.rows_a_step)
     pad, types = tokens.pad_id or 0, takes_types(model)
     own, held = (token_rows(part, pad, types=types) for part in encoded)
     theirs: TokenRows | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +21,8 @@ def stratified_split(
     strata: Callable[[Any], Sequence[str]],
     group: Callable[[Input], str | None] = lambda item: None,
 ) -> tuple[Examples, Examples]:
-    """(train, validation), disjoint. Each label gives its share, rounded at random; a label's only row stays in train.
+    """(train, validation), disjoint. Each label gives its share, rounded at random; a label's last row stays in train, and
+    equal inputs go to the same side. Validation is empty where that leaves no row to hold out.
 
     `strata` gives the labels of one item of gold. Rows with several are grouped by their rarest; rows with none form
     one group.
@@ -55,20 +56,38 @@ def _held_names(names: Sequence[str | None], share: float, rng: np.random.Genera
 def _held_by_label(
     examples: Examples, share: float, rng: np.random.Generator, strata: Callable[[Any], Sequence[str]]
 ) -> list[int]:
-    gold = examples.gold
-    counts: dict[str, int] = defaultdict(int)
-    for item in gold or ():
-        for label in strata(item):
-            counts[label] += 1
+    """Rows drawn label by label, a text with all its copies; every label keeps one row at least."""
+    labels = [tuple(strata(item)) for item in examples.gold] if examples.gold is not None else [()] * len(examples)
+    staying = Counter(label for found in labels for label in set(found))
+    copies: dict[Input, list[int]] = defaultdict(list)
+    for row, item in enumerate(examples.inputs):
+        copies[item].append(row)
+    bundles = {rows[0]: rows for rows in copies.values()}
     groups: dict[str, list[int]] = defaultdict(list)
-    for row in range(len(examples)):
-        labels = strata(gold[row]) if gold is not None else ()
-        groups[min(labels, key=lambda label: (counts[label], label), default="")].append(row)
+    for first, rows in bundles.items():
+        found = {label for row in rows for label in labels[row]}
+        groups[min(found, key=lambda label: (staying[label], label), default="")].append(first)
+
+    def held_out(first: int) -> list[int]:
+        """The rows of the bundle, which leave training; none where a label would go with them."""
+        leaving = Counter(label for row in bundles[first] for label in set(labels[row]))
+        if any(staying[label] <= n for label, n in leaving.items()) or len(bundles[first]) == len(examples):
+            return []
+        staying.subtract(leaving)
+        return bundles[first]
+
     held: list[int] = []
     for label in sorted(groups):
-        rows = rng.permutation(groups[label])
-        wanted = int(len(rows) * share + rng.random())
-        held += rows[: min(wanted, len(rows) - 1)].tolist()
+        firsts = rng.permutation(groups[label]).tolist()
+        count = sum(len(bundles[first]) for first in firsts)
+        wanted = min(int(count * share + rng.random()), count - 1)
+        for first in firsts:
+            if len(bundles[first]) <= wanted:
+                taken = held_out(first)
+                wanted -= len(taken)
+                held += taken
     if not held and len(examples) > 1:
-        held = [int(rng.integers(len(examples)))]
+        start = int(rng.integers(len(examples)))
+        order = [row for row in (*range(start, len(examples)), *range(start)) if row in bundles]
+        held = next((taken for taken in map(held_out, order) if taken), [])
     return held

@@ -201,7 +201,10 @@ def _read(recipe: Recipe) -> tuple[Recipe, Data, TrainTask]:
         first, held = stratified_split(whole, share, seed, task.strata, task.split_group)
         data = Data(train=first, validation=held, sources=(whole,))
     if not len(data.validation) or not len(data.train):
-        raise DataError(f"{section.train} has {len(whole)} rows: too few to hold some out; pass --validation FILE")
+        raise DataError(
+            f"{section.train} has {len(whole)} rows: none can be held out and leave each label one to learn from; "
+            "pass --validation FILE, or add rows"
+        )
     task.check_examples(data.validation)
     first, held, more = task.completed(data.train, data.validation, recipe.train.seed)
     data = Data(train=first, validation=held, sources=(*data.sources, *more))

@@ -184,6 +184,19 @@ def test_out_writes_a_copy_and_leaves_the_folder(checkpoint: Any, contents: Any,
         export(folder, config=replace(QUICK, out=tmp_path / "copy"))
 
 
+def test_out_replaces_a_model_folder_alone_and_never_the_data(checkpoint: Any, tmp_path: Path) -> None:
+    folder, out = checkpoint(), tmp_path / "data"
+    out.mkdir()
+    data = out / "test.csv"
+    data.write_text("text,label\nplay some music,music\n")
+    with pytest.raises(UsageError, match="is no model folder"):
+        export(folder, config=replace(QUICK, out=out, overwrite=True))
+    (out / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"--overwrite would delete .*test.csv, which this run reads"):
+        export(folder, config=replace(QUICK, out=out, overwrite=True, data=data))
+    assert data.exists()
+
+
 def test_a_variant_over_the_budget_leaves_the_folder_as_it_was(
     checkpoint: Any, answered_data: Any, contents: Any
 ) -> None:

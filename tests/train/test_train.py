@@ -279,10 +279,32 @@ def test_a_folder_that_exists_is_kept_unless_told_otherwise(base: Path, data: Pa
     (out / "mine.txt").write_text("precious")
     with pytest.raises(UsageError, match="exists: choose another folder or pass --overwrite"):
         train(recipe(data, base), out, console=QUIET)
+    with pytest.raises(UsageError, match="is no model folder"):
+        train(recipe(data, base), out, overwrite=True, console=QUIET)
     assert (out / "mine.txt").read_text() == "precious"
+    (out / "mine.txt").rename(out / "config.json")
     train(recipe(data, base).updated("train", epochs=1), out, overwrite=True, console=QUIET)
     assert (out / "tlx.json").exists()
-    assert not (out / "mine.txt").exists()
+    assert "precious" not in (out / "config.json").read_text()
+
+
+@pytest.mark.parametrize("named", ["train", "validation", "unlabelled", "base", "teachers", "option"])
+def test_what_a_run_reads_is_never_overwritten(named: str, base: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    shutil.copytree(base, out)
+    inside = str(shutil.copy(data, out / "inside.csv"))
+    sections: dict[str, dict[str, dict[str, object]]] = {
+        "train": {"data": {"train": inside}},
+        "validation": {"data": {"validation": inside}},
+        "unlabelled": {"data": {"unlabelled": [inside]}},
+        "base": {"model": {"base": str(out)}},
+        "teachers": {"model": {"teachers": [str(out)]}},
+        "option": {"task": {"oos": inside}},
+    }
+    with pytest.raises(UsageError, match="--overwrite would delete .*, which this run reads"):
+        train(recipe(data, base, **sections[named]), out, overwrite=True, console=QUIET)
+    assert Path(inside).exists()
+    assert (out / "config.json").exists()
 
 
 def test_a_split_keeps_each_label_and_shares_no_row(data: Path) -> None:

@@ -57,7 +57,9 @@ def export_command(
     out: Annotated[
         Path | None, typer.Option(help="A new folder; left out: the folder itself gets the variants.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --out if it exists.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the model folder --out if it exists.")
+    ] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="For the speed figures; all usable cores.")] = None,
     seconds: Annotated[
         float, typer.Option(min=0, help="About how long each speed figure is measured; 0 measures none.")

@@ -28,11 +28,11 @@ from tlx.runtime.folder import (
     Variant,
     VariantName,
     file_record,
-    staged_folder,
     write_atomically,
 )
 from tlx.runtime.machine import machine_description, usable_cores
 from tlx.runtime.predictor import Predictor
+from tlx.runtime.staging import check_out, staged_folder
 from tlx.runtime.tasks import task_named
 from tlx.runtime.tokens import open_tokens
 
@@ -225,6 +225,7 @@ def _destination(path: Path, config: ExportConfig) -> Path:
     out = config.out.resolve()
     if out.is_relative_to(path) or path.is_relative_to(out):
         raise UsageError(f"--out {config.out} and the folder {path} lie in one another: choose another --out")
+    check_out(out, overwrite=config.overwrite, used=() if config.data is None else (config.data,))
     return out
 
 

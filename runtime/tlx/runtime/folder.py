@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -29,7 +27,6 @@ __all__ = [
     "VariantName",
     "file_record",
     "open_folder",
-    "staged_folder",
     "write_atomically",
 ]
 
@@ -228,35 +225,6 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def staged_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A new folder beside `out` that becomes `out` when the block ends well, and is removed when it does not.
-
-    With `overwrite` an existing `out` is replaced, at the end and in one rename each way. Raises UsageError when `out` exists otherwise.
-    """
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out} exists: choose another folder or pass --overwrite")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        stage = out.with_name(f".{out.name}.tlx-staged-{os.getpid()}")
-        shutil.rmtree(stage, ignore_errors=True)
-        stage.mkdir()
-    except OSError as error:
-        raise FolderError(f"{out} cannot be made: {error.strerror}") from error
-    try:
-        yield stage
-        old = out.with_name(f".{out.name}.tlx-staged-{os.getpid()}-old")
-        if out.exists():
-            os.replace(out, old)
-        os.replace(stage, out)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise FolderError(f"{out} was not written: {error.strerror or error}; nothing was left behind") from error
-    finally:
-        with suppress(OSError):
-            shutil.rmtree(stage)
 
 
 def _record(item: Mapping[str, Any]) -> FileRecord:

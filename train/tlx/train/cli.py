@@ -64,7 +64,7 @@ def train_command(
     ] = None,
     list_recipes: Annotated[bool, typer.Option("--list-recipes", help="List the shipped recipes and stop.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was stopped.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder if it exists.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model folder if it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
 ) -> None:

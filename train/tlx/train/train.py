@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from tlx.runtime.errors import DataError, FolderError, TrainingError, UsageError
 from tlx.runtime.examples import TEXT_NAMES, Examples, is_missing, pick_column, read_table
-from tlx.runtime.folder import staged_folder
+from tlx.runtime.staging import check_out, staged_folder
 from tlx.runtime.tasks import guess_task
 from tlx.runtime.tasks.task import Encoded, Input, Task, unit_starts
 from tlx.train.augment import augment, embedding_neighbours
@@ -70,8 +70,7 @@ def train(
     out, console = Path(out), console or Console()
     if out.name in ("", ".."):
         raise UsageError(f"{out} cannot be made anew: name a new folder, e.g. --out models/mine")
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out} exists: choose another folder or pass --overwrite")
+    check_out(out, overwrite=overwrite, used=_read_by(recipe))
     several_on_cpu = not torch.cuda.is_available() and int(os.environ.get("WORLD_SIZE", "1")) > 1
     folder, accelerator = run_folder(out), Accelerator(cpu=several_on_cpu)
     try:
@@ -89,6 +88,14 @@ def train(
     if accelerator.is_main_process:
         shutil.rmtree(folder, ignore_errors=True)
     return result
+
+
+def _read_by(recipe: Recipe) -> list[str]:
+    """The files and folders that the recipe names."""
+    data, model = recipe.data, recipe.model
+    single = (data.train, data.validation, model.base, recipe.distil.cache)
+    options = [value for value in recipe.task.values() if isinstance(value, str) and Path(value).is_file()]
+    return [*filter(None, single), *data.unlabelled, *model.teachers, *options]
 
 
 def _opened(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Recipe:

@@ -1,0 +1,97 @@
+"""A new folder is written beside its final place and renamed into it: a crash leaves the old one or none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tlx.runtime.errors import FolderError, UsageError
+from tlx.runtime.folder import MANIFEST
+
+__all__ = ["check_out", "staged_folder"]
+
+MARKS = (MANIFEST, "config.json")
+"""A folder with one of these at its top was made by tlx or transformers."""
+
+
+def check_out(out: Path, *, overwrite: bool, used: Iterable[str | Path] = ()) -> None:
+    """Raises UsageError when no new folder may take the place `out`.
+
+    What is there is replaced with `overwrite` alone, and only when it is empty or a model folder that holds neither the
+    current folder nor anything of `used`, the files and folders that the work reads.
+    """
+    if not out.exists():
+        return
+    if not overwrite:
+        raise UsageError(f"{out} exists: choose another folder or pass --overwrite")
+    if not out.is_dir():
+        raise UsageError(f"{out} is a file, and --overwrite replaces model folders only: choose another --out")
+    try:
+        there = sorted(item.name for item in out.iterdir())
+    except OSError as error:
+        raise FolderError(f"{out} cannot be read: {error.strerror}") from error
+    if there and not set(MARKS) & set(there):
+        raise UsageError(
+            f"{out} is no model folder (it holds {there[0]}, and no {' or '.join(MARKS)}), and --overwrite replaces "
+            "model folders only: choose another --out"
+        )
+    place = out.resolve()
+    if Path.cwd().is_relative_to(place):
+        raise UsageError(f"--overwrite would delete the current folder with {out}: run from outside it")
+    for item in map(Path, used):
+        if item.exists() and item.resolve().is_relative_to(place):
+            raise UsageError(f"--overwrite would delete {item}, which this run reads, with {out}: choose another --out")
+
+
+@contextmanager
+def staged_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A new folder beside `out` that becomes `out` when the block ends well, and is removed when it does not.
+
+    With `overwrite` an existing model folder is replaced, at the end and in one rename each way. Raises UsageError as
+    `check_out` does, FolderError when the folder cannot be written; `out` is then what it was.
+    """
+    check_out(out, overwrite=overwrite)
+    stage = out.with_name(f".{out.name}.tlx-staged-{os.getpid()}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(stage, ignore_errors=True)
+        stage.mkdir()
+    except OSError as error:
+        raise FolderError(f"{out} cannot be made: {error.strerror}") from error
+    old = stage.with_name(f"{stage.name}-old")
+    try:
+        yield stage
+        check_out(out, overwrite=overwrite)  # something else may have come there meanwhile
+        _swap(stage, out, old)
+    except OSError as error:
+        left = f"what was there is in {old}: rename it" if old.exists() else "nothing was left behind"
+        raise FolderError(f"{out} was not written: {error.strerror or error}; {left}") from error
+    finally:
+        with suppress(OSError):
+            shutil.rmtree(stage)
+
+
+def _swap(stage: Path, out: Path, old: Path) -> None:
+    """`out` is what `stage` was. When the second rename fails, it is what it was."""
+    if not out.exists():
+        os.replace(stage, out)
+        return
+    os.replace(out, old)
+    try:
+        os.replace(stage, out)
+    except BaseException:
+        if not out.exists():
+            os.replace(old, out)
+        raise
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    """Nothing is at `path`, as far as it can be removed; of a link the link alone goes."""
+    if path.is_symlink():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)

@@ -126,6 +126,6 @@ def test_of_a_link_the_link_alone_is_replaced(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_when_the_work_fails(tmp_path: Path) -> None:
-    with pytest.raises(FolderError, match="No space"), staged_folder(tmp_path / "model"):
+    with pytest.raises(FolderError, match="No space"), staged_folder(tmp_path / "new" / "deep" / "model"):
         raise OSError(28, "No space left on device")
     assert list(tmp_path.iterdir()) == []

@@ -16,10 +16,11 @@ import torch
 from safetensors.torch import load_file
 from tests.train.conftest import recipe, rows, write_csv
 
-from tlx.runtime.errors import DataError, TlxError, TrainingError, UsageError
+from tlx.runtime.errors import DataError, FolderError, TlxError, TrainingError, UsageError
 from tlx.runtime.folder import open_folder
 from tlx.train.console import Console
 from tlx.train.recipe import Recipe, recipe_from
+from tlx.train.runs import begin
 from tlx.train.train import run_folder, train
 
 QUIET = Console(quiet=True)
@@ -216,12 +217,14 @@ def test_integer_labels_keep_their_order(base: Path, tmp_path: Path) -> None:
 
 
 def refused(made: object, out: Path, match: str, kind: type[TlxError]) -> None:
-    """The run raises in one line, and leaves no folder."""
+    """The run raises in one line, and leaves everything beside `out` as it was: no folder, no parent of one."""
     assert isinstance(made, Recipe)
-    with pytest.raises(kind, match=match) as caught:
-        train(made, out, console=QUIET)
-    assert "\n" not in str(caught.value)
-    assert not out.exists()
+    before = sorted(out.parent.iterdir())
+    for place in (out, out.parent / "new" / "deep" / "model"):
+        with pytest.raises(kind, match=match) as caught:
+            train(made, place, console=QUIET)
+        assert "\n" not in str(caught.value)
+        assert sorted(out.parent.iterdir()) == before
 
 
 def test_bad_data_is_refused_in_one_line(base: Path, data: Path, tmp_path: Path) -> None:
@@ -233,6 +236,37 @@ def test_bad_data_is_refused_in_one_line(base: Path, data: Path, tmp_path: Path)
     nan = write_csv(tmp_path / "nan.csv", [("play music", "music"), ("what is this", "NaN")])
     refused(recipe(nan, base), out, "nan.csv line 3: column 'label' has no label", DataError)
     refused(recipe(tmp_path / "none.csv", base), out, "none.csv does not exist", DataError)
+
+
+def test_a_refusal_leaves_a_stopped_run_as_it_was(base: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    begin(run_folder(out), recipe(tmp_path / "none.csv", base), {})
+    (run_folder(out) / "checkpoint").mkdir()
+    before = sorted(run_folder(out).iterdir())
+    with pytest.raises(DataError, match="none.csv does not exist"):
+        train(Recipe(), out, resume=True, console=QUIET)
+    with pytest.raises(UsageError, match="has no config.json"):
+        train(recipe(data, tmp_path), out, overwrite=True, console=QUIET)
+    assert sorted(run_folder(out).iterdir()) == before
+
+
+def test_work_stays_for_a_resumed_run_when_an_error_ends_it(
+    base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tlx.train.loop as loop
+
+    def full(progress: object, *rest: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    out = tmp_path / "model"
+    for seconds, advice in ((1e9, "start again"), (0.0, "go on with `tlx train --resume --out")):
+        monkeypatch.setattr(loop, "_evaluated", full)
+        with pytest.raises(FolderError, match=f"No space left on device; mend that and {advice}"):
+            train(recipe(data, base, train={"checkpoint_seconds": seconds}), out, console=QUIET)
+        assert run_folder(out).exists() == (seconds == 0.0)
+    monkeypatch.undo()
+    train(Recipe(), out, resume=True, console=QUIET)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_bad_base_or_teacher_is_refused_in_one_line(base: Path, data: Path, teacher: Path, tmp_path: Path) -> None:

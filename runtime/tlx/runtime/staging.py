@@ -55,6 +55,7 @@ def staged_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     check_out(out, overwrite=overwrite)
     stage = out.with_name(f".{out.name}.tlx-staged-{os.getpid()}")
+    made = [parent for parent in out.parents if not parent.exists()]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(stage, ignore_errors=True)
@@ -70,8 +71,10 @@ def staged_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
         left = f"what was there is in {old}: rename it" if old.exists() else "nothing was left behind"
         raise FolderError(f"{out} was not written: {error.strerror or error}; {left}") from error
     finally:
-        with suppress(OSError):
-            shutil.rmtree(stage)
+        _remove(stage)
+        with suppress(OSError):  # a parent that holds something, `out` above all, stays
+            for parent in made:
+                parent.rmdir()
 
 
 def _swap(stage: Path, out: Path, old: Path) -> None:

@@ -105,13 +105,14 @@ def train_command(
     resolved = recipe_from(given, source="command line", base=resolved)
 
     from tlx.train.console import Console
-    from tlx.train.train import train
+    from tlx.train.train import run_folder, train
 
     try:
         result = train(resolved, out, overwrite=overwrite, resume=resume, console=Console(quiet=quiet))
     except KeyboardInterrupt:
         quoted = shlex.quote(str(out)) + (" --overwrite" if overwrite else "")
-        print(f"stopped; nothing is lost: go on with `tlx train --resume --out {quoted}`", file=sys.stderr)
+        kept = f"nothing is lost: go on with `tlx train --resume --out {quoted}`"
+        print(f"stopped; {kept if run_folder(out).exists() else 'nothing was begun yet'}", file=sys.stderr)
         raise
     if os.environ.get("RANK", "0") != "0":
         return  # one of several processes: the first one speaks

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
-from tlx.runtime.errors import DataError, FolderError, TrainingError, UsageError
+from tlx.runtime.errors import DataError, FolderError, UsageError
 from tlx.runtime.examples import TEXT_NAMES, Examples, is_missing, pick_column, read_table
 from tlx.runtime.staging import check_out, staged_folder
 from tlx.runtime.tasks import guess_task
@@ -28,7 +28,8 @@ from tlx.train.defaults import augment_count, max_tokens_for, resolve_training
 from tlx.train.loop import Fit, Report, fit, judge
 from tlx.train.objective import HiddenStates, Objective
 from tlx.train.pretrained import token_limit
-from tlx.train.recipe import Recipe, recipe_from
+from tlx.train.recipe import Recipe
+from tlx.train.runs import begin, check_same_data, kept_if_worked, recipe_of, run_folder
 from tlx.train.split import stratified_split
 from tlx.train.tasks import train_task
 from tlx.train.tasks.task import TrainTask
@@ -54,11 +55,6 @@ class TrainResult:
     seconds: float
 
 
-def run_folder(out: Path) -> Path:
-    """Where the run that makes `out` keeps its checkpoints and caches."""
-    return out.with_name(f".{out.name}.tlx-run")
-
-
 def train(
     recipe: Recipe, out: str | Path, *, overwrite: bool = False, resume: bool = False, console: Console | None = None
 ) -> TrainResult:
@@ -70,20 +66,20 @@ def train(
     out, console = Path(out), console or Console()
     if out.name in ("", ".."):
         raise UsageError(f"{out} cannot be made anew: name a new folder, e.g. --out models/mine")
-    check_out(out, overwrite=overwrite, used=_read_by(recipe))
     several_on_cpu = not torch.cuda.is_available() and int(os.environ.get("WORLD_SIZE", "1")) > 1
     folder, accelerator = run_folder(out), Accelerator(cpu=several_on_cpu)
     try:
-        with accelerator.main_process_first():
-            recipe = _opened(folder, recipe, resume=resume or not accelerator.is_main_process, overwrite=overwrite)
+        recipe = recipe_of(folder, recipe, resume=resume, overwrite=overwrite)
+        check_out(out, overwrite=overwrite, used=_read_by(recipe))
         if not accelerator.is_main_process:
             console = Console(quiet=True)
-        result = _run(recipe, out, folder, accelerator, overwrite=overwrite, resume=resume, console=console)
+        with kept_if_worked(folder) if accelerator.is_main_process else nullcontext():
+            result = _run(recipe, out, folder, accelerator, overwrite=overwrite, resume=resume, console=console)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise FolderError(
-            f"{out} was not written: {reason}; mend that and go on with `tlx train --resume --out {out}`"
-        ) from error
+        flags = "--resume --overwrite" if overwrite else "--resume"
+        how = f"go on with `tlx train {flags} --out {out}`" if folder.exists() else "start again"
+        raise FolderError(f"{out} was not written: {reason}; mend that and {how}") from error
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         shutil.rmtree(folder, ignore_errors=True)
@@ -98,26 +94,6 @@ def _read_by(recipe: Recipe) -> list[str]:
     return [*filter(None, single), *data.unlabelled, *model.teachers, *options]
 
 
-def _opened(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Recipe:
-    """The run folder is there and holds the recipe. With `resume`, the recipe that the stopped run had."""
-    saved = folder / "recipe.json"
-    if resume:
-        if not saved.exists():
-            raise UsageError(f"{folder} holds no stopped run: start it without --resume")
-        before = recipe_from(json.loads(saved.read_text()), source=str(saved))
-        if recipe not in (Recipe(), before):
-            raise UsageError(
-                f"the stopped run in {folder} had another recipe: pass --resume with --out alone, or start again"
-            )
-        return before
-    if (folder / "checkpoint").exists() and not overwrite:
-        raise UsageError(f"a stopped run is in {folder}: go on with --resume, or pass --overwrite to begin anew")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    saved.write_text(json.dumps(recipe.to_dict(), indent=1))
-    return recipe
-
-
 def _run(
     recipe: Recipe,
     out: Path,
@@ -129,10 +105,11 @@ def _run(
     console: Console,
 ) -> TrainResult:
     torch.manual_seed(recipe.train.seed)
-    device = accelerator.device
+    device, given = accelerator.device, recipe
     recipe, data, task = _read(recipe)
-    if accelerator.is_main_process:
-        _check_same_data(folder / "data.json", data, resume=resume)
+    hashes = {part.source: part.sha256 for part in data.sources}
+    if resume:
+        check_same_data(folder, hashes)
     console.say(_reading(task, data.train))
     console.say(f"{len(data.train)} training and {len(data.validation)} validation rows from {data.train.source}")
     teachers = [load_teacher(source, type(task), device) for source in recipe.model.teachers]
@@ -144,6 +121,8 @@ def _run(
     student = build(recipe.model, task, teachers, every_text, recipe.train.dropout)
     task.adopt_tokenizer(student.tokenizer)
     task.begin(student.model, student.untrained)
+    if accelerator.is_main_process and not resume:
+        begin(folder, given, hashes)
     with accelerator.main_process_first():
         recipe, prepared = _rows(recipe, task, teachers, student, data, inputs, folder, device, console)
     rows, validation = prepared.train, prepared.validation
@@ -225,19 +204,6 @@ def _reading(task: TrainTask, examples: Examples) -> str:
         shown = ", ".join(task.labels[:LABELS_TOLD]) + (", …" if len(task.labels) > LABELS_TOLD else "")
         parts.append(f"{len(task.labels)} labels: {shown}")
     return f"{task.name}: {'; '.join(parts) or examples.source} (else: --task, --text, --label)"
-
-
-def _check_same_data(saved: Path, data: Data, *, resume: bool) -> None:
-    """A resumed run reads what it read before. Raises TrainingError when a file changed meanwhile."""
-    hashes = {part.source: part.sha256 for part in data.sources}
-    if resume and saved.exists():
-        before = json.loads(saved.read_text())
-        changed = sorted(source for source in hashes if hashes[source] != before.get(source))
-        if changed:
-            raise TrainingError(
-                f"{changed[0]} changed since the run was stopped: put it back, or start again with --overwrite"
-            )
-    saved.write_text(json.dumps(hashes))
 
 
 def _adopt(task: TrainTask, teachers: Sequence[Teacher]) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from tests.train.conftest import recipe, rows, write_csv
 
 from tlx.runtime.errors import DataError, FolderError, TlxError, TrainingError, UsageError
 from tlx.runtime.folder import open_folder
+from tlx.train.checkpoint import load_checkpoint
 from tlx.train.console import Console
 from tlx.train.recipe import Recipe, recipe_from
 from tlx.train.runs import begin
@@ -127,6 +129,65 @@ def test_a_run_stopped_before_its_last_evaluation_still_makes_it(
         open_folder(tmp_path / name).manifest.lineage["training"]["evaluations"] for name in ("whole", "stopped")
     ]
     assert evaluations[0] == evaluations[1]
+
+
+@pytest.fixture(scope="session")
+def stopped(base: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a run that was stopped at its second evaluation."""
+    import tlx.train.loop as loop
+
+    out, true = tmp_path_factory.mktemp("stopped") / "model", loop._evaluated
+
+    def evaluated(run: Any, progress: Any, *rest: Any) -> bool:
+        if progress.evaluations:
+            raise KeyboardInterrupt
+        return true(run, progress, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_evaluated", evaluated)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe(data, base, train={"checkpoint_seconds": 0.0}), out, console=QUIET)
+    return run_folder(out)
+
+
+@pytest.mark.parametrize("left", ["", "{", "[]", "\0" * 40])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "recipe.json",
+        "data.json",
+        "best.safetensors",
+        "checkpoint/progress.json",
+        "checkpoint/model.safetensors",
+        "checkpoint/optimizer.safetensors",
+        "checkpoint/generators.safetensors",
+    ],
+)
+def test_a_damaged_run_is_refused_in_one_line(name: str, left: str, stopped: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    shutil.copytree(stopped, run_folder(out))
+    (run_folder(out) / name).write_text(left)
+    with pytest.raises(TrainingError, match=r"damaged .*: start again with --overwrite instead of --resume") as caught:
+        train(Recipe(), out, resume=True, console=QUIET)
+    assert str(run_folder(out) / name.split("/")[0]) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_checkpoint_before_serves_when_the_last_is_damaged(stopped: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    shutil.copytree(stopped, run_folder(out))
+    last = run_folder(out) / "checkpoint"
+    shutil.copytree(last, last.with_name("checkpoint-old"))
+    for content in (b"", None):
+        if content is None:
+            shutil.rmtree(last)
+        else:
+            (last / "model.safetensors").write_bytes(content)
+        model, optimizer = torch.nn.Linear(1, 1), torch.optim.AdamW([torch.zeros(1)])
+        with pytest.raises(TrainingError, match="checkpoint-old is no checkpoint of this run"):
+            load_checkpoint(last, model, optimizer)
+    train(Recipe(), out, resume=True, console=QUIET)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_data_that_changed_since_the_stop_are_refused(base: Path, tmp_path: Path) -> None:

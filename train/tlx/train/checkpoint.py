@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tlx.runtime.errors import TrainingError
 
-__all__ = ["Progress", "load_checkpoint", "save_checkpoint", "save_state"]
+__all__ = ["BEGIN_ANEW", "Progress", "load_checkpoint", "load_state", "save_checkpoint", "save_state"]
+
+BEGIN_ANEW = "start again with --overwrite instead of --resume"
+DAMAGE = (OSError, RuntimeError, SafetensorError, ValueError)
 
 
 @dataclass(kw_only=True)
@@ -61,8 +65,8 @@ def save_checkpoint(folder: Path, modules: nn.Module, optimizer: torch.optim.Opt
         generators |= {f"cuda{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
     save_file(generators, fresh / "generators.safetensors")
     (fresh / "progress.json").write_text(json.dumps(asdict(progress)))
-    shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
         os.replace(folder, old)
     os.replace(fresh, folder)
     shutil.rmtree(old, ignore_errors=True)
@@ -71,33 +75,47 @@ def save_checkpoint(folder: Path, modules: nn.Module, optimizer: torch.optim.Opt
 def load_checkpoint(folder: Path, modules: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
     """Puts the saved state back, and says where the loop was; None when there is no checkpoint.
 
-    Raises TrainingError when the checkpoint is of another model.
+    The one before serves where a crash left it and the last is damaged. Raises TrainingError when none can be loaded.
     """
-    old = folder.with_name(folder.name + "-old")
-    if not folder.exists() and old.exists():  # killed between the two renames
-        os.replace(old, folder)
-    if not folder.exists():
-        return None
-    try:
-        modules.load_state_dict(load_file(folder / "model.safetensors"))
-        saved = load_file(folder / "optimizer.safetensors")
-        state: dict[int, dict[str, Any]] = {}
-        for key, value in saved.items():
-            index, _, name = key.partition(".")
-            state.setdefault(int(index), {})[name] = value
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": state, "param_groups": groups})
-        generators = load_file(folder / "generators.safetensors")
-        torch.set_rng_state(generators["cpu"])
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([v for k, v in sorted(generators.items()) if k.startswith("cuda")])
-        values = json.loads((folder / "progress.json").read_text())
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise TrainingError(
-            f"{folder} is not a checkpoint of this run ({reason}): start again without --resume"
-        ) from error
+    there = [place for place in (folder, folder.with_name(folder.name + "-old")) if place.exists()]
+    for place in there:
+        try:
+            return _loaded(place, modules, optimizer)
+        except (*DAMAGE, KeyError, TypeError) as error:
+            if place == there[-1]:
+                raise TrainingError(
+                    f"{place} is no checkpoint of this run or damaged ({_line(error)}): {BEGIN_ANEW}"
+                ) from error
+    return None
+
+
+def _loaded(folder: Path, modules: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    modules.load_state_dict(load_file(folder / "model.safetensors"))
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in load_file(folder / "optimizer.safetensors").items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    generators = load_file(folder / "generators.safetensors")
+    torch.set_rng_state(generators["cpu"])
+    if torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([v for k, v in sorted(generators.items()) if k.startswith("cuda")])
+    values = json.loads((folder / "progress.json").read_text())
     return Progress(**{**values, "losses": [tuple(pair) for pair in values["losses"]]})
+
+
+def load_state(path: Path) -> dict[str, torch.Tensor]:
+    """What `save_state` wrote. Raises TrainingError when it is missing or damaged."""
+    try:
+        state: dict[str, torch.Tensor] = load_file(path)
+    except DAMAGE as error:
+        raise TrainingError(f"{path} is missing or damaged ({_line(error)}): {BEGIN_ANEW}") from error
+    return state
+
+
+def _line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def save_state(path: Path, state: Mapping[str, torch.Tensor]) -> None:

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -23,7 +22,7 @@ from tlx.runtime.errors import TrainingError
 from tlx.runtime.examples import Examples
 from tlx.runtime.tasks.task import Encoded, Outputs, unit_index, unit_starts
 from tlx.train.batches import Rows, plan_batches, sorted_batches
-from tlx.train.checkpoint import Progress, load_checkpoint, save_checkpoint, save_state
+from tlx.train.checkpoint import Progress, load_checkpoint, load_state, save_checkpoint, save_state
 from tlx.train.dropout import replace_dropout
 from tlx.train.memory import keep_freed_memory
 from tlx.train.objective import Objective
@@ -33,6 +32,7 @@ from tlx.train.tasks.task import TrainTask
 
 __all__ = ["Fit", "Report", "fit", "judge", "predict_rows"]
 
+BEST = "best.safetensors"
 Report = Callable[[Progress, int], None]
 """Called after every step with where the loop is and the number of steps in all."""
 
@@ -76,6 +76,9 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
     checkpoint = run.folder / "checkpoint"
     torch.manual_seed(settings.seed)
     progress = (load_checkpoint(checkpoint, modules, optimizer) if resume else None) or Progress()
+    best = run.folder / BEST
+    if progress.best is not None:
+        load_state(best)  # damage is told now, not after the last step
     on_cpu = accelerator.device.type == "cpu"
     if on_cpu:
         keep_freed_memory()
@@ -134,7 +137,7 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
             _judge_and_keep(run, progress, autocast, budget * 4, accelerator)
             report(progress, total)
     accelerator.wait_for_everyone()
-    run.model.load_state_dict(load_file(run.folder / "best.safetensors"))
+    run.model.load_state_dict(load_state(best))
     run.model.eval()
     return progress
 
@@ -266,7 +269,7 @@ def _judge_and_keep(
 ) -> None:
     """Measures the model on the validation rows, notes it, and writes the weights when they are the best so far."""
     if _evaluated(run, progress, autocast, budget) and accelerator.is_main_process:
-        save_state(run.folder / "best.safetensors", run.model.state_dict())
+        save_state(run.folder / BEST, run.model.state_dict())
 
 
 def _evaluated(run: Fit, progress: Progress, autocast: Callable[[], AbstractContextManager[None]], budget: int) -> bool:

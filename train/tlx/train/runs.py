@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from tlx.runtime.errors import TrainingError, UsageError
+from tlx.runtime.folder import write_atomically
+from tlx.train.checkpoint import BEGIN_ANEW
 from tlx.train.recipe import Recipe, recipe_from
 
 __all__ = ["begin", "check_same_data", "kept_if_worked", "recipe_of", "run_folder"]
 
 RECIPE = "recipe.json"
 DATA = "data.json"
+CHECKPOINTS = ("checkpoint", "checkpoint-old")
 
 
 def run_folder(out: Path) -> Path:
@@ -28,16 +32,16 @@ def recipe_of(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) ->
     Raises UsageError when there is no stopped run to resume, or one that a new run would end.
     """
     if not resume:
-        if (folder / "checkpoint").exists() and not overwrite:
+        if _holds(folder, CHECKPOINTS) and not overwrite:
             raise UsageError(f"a stopped run is in {folder}: go on with --resume, or pass --overwrite to begin anew")
         return recipe
     saved = folder / RECIPE
     if not saved.exists():
         raise UsageError(f"{folder} holds no stopped run: start it without --resume")
-    before = recipe_from(json.loads(saved.read_text()), source=str(saved))
+    before = recipe_from(_read(saved), source=str(saved))
     if recipe not in (Recipe(), before):
         raise UsageError(
-            f"the stopped run in {folder} had another recipe: pass --resume with --out alone, or start again"
+            f"the stopped run in {folder} had another recipe: pass --resume with --out alone, or {BEGIN_ANEW}"
         )
     return before
 
@@ -46,19 +50,17 @@ def begin(folder: Path, recipe: Recipe, hashes: Mapping[str, str]) -> None:
     """The folder holds a new run of the recipe, and the hashes of what it reads; an older run is gone."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    (folder / DATA).write_text(json.dumps(hashes))
-    (folder / RECIPE).write_text(json.dumps(recipe.to_dict(), indent=1))
+    write_atomically(folder / DATA, json.dumps(hashes))
+    write_atomically(folder / RECIPE, json.dumps(recipe.to_dict(), indent=1))
 
 
 def check_same_data(folder: Path, hashes: Mapping[str, str]) -> None:
     """A resumed run reads what it read before. Raises TrainingError when a file changed meanwhile."""
     saved = folder / DATA
-    before = json.loads(saved.read_text()) if saved.exists() else {}
+    before = _read(saved) if saved.exists() else {}
     changed = sorted(source for source in before if hashes.get(source) != before[source])
     if changed:
-        raise TrainingError(
-            f"{changed[0]} changed since the run was stopped: put it back, or start again with --overwrite"
-        )
+        raise TrainingError(f"{changed[0]} changed since the run was stopped: put it back, or {BEGIN_ANEW}")
 
 
 @contextmanager
@@ -68,7 +70,7 @@ def kept_if_worked(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception:
-        if folder in made and not _holds_work(folder):
+        if folder in made and not _holds(folder, (*CHECKPOINTS, "cache/*")):
             shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):  # a parent that holds something else stays
                 for parent in made[1:]:
@@ -76,5 +78,15 @@ def kept_if_worked(folder: Path) -> Iterator[None]:
         raise
 
 
-def _holds_work(folder: Path) -> bool:
-    return any(True for name in ("checkpoint*", "cache/*") for _ in folder.glob(name))
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path} is damaged ({error}): {BEGIN_ANEW}") from error
+    if not isinstance(found, dict):
+        raise TrainingError(f"{path} is damaged (it holds a {type(found).__name__}): {BEGIN_ANEW}")
+    return found
+
+
+def _holds(folder: Path, patterns: Iterable[str]) -> bool:
+    return any(True for pattern in patterns for _ in folder.glob(pattern))

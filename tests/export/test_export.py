@@ -16,7 +16,7 @@ from tlx.export.config import ExportConfig
 from tlx.export.export import export
 from tlx.export.graph import count_nodes
 from tlx.runtime import DataError, FolderError, TlxError, UsageError, load
-from tlx.runtime.errors import ExportError
+from tlx.runtime.errors import ExportError, IntegrityError
 from tlx.runtime.folder import open_folder
 
 QUICK = ExportConfig(seconds=0)
@@ -273,9 +273,28 @@ def test_a_folder_without_a_whole_model_is_refused_in_one_line(
 def test_weights_that_are_not_the_manifests_are_refused(checkpoint: Any) -> None:
     folder = checkpoint()
     export(folder, config=QUICK)
-    truncate_weights(folder)
-    with pytest.raises(FolderError, match="is not the file that tlx.json names"):
+    change_last_byte(folder / "model.safetensors")
+    with pytest.raises(IntegrityError, match="model.safetensors is not the file that the manifest names"):
         export(folder, config=QUICK)
+    truncate_weights(folder)
+    with pytest.raises(IntegrityError, match="the file is truncated or was changed"):
+        export(folder, config=QUICK)
+
+
+def change_last_byte(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_the_torch_engine_refuses_files_that_are_not_the_manifests(name: str, checkpoint: Any) -> None:
+    from tlx.export.torch_engine import open_torch
+
+    folder = checkpoint()
+    export(folder, config=QUICK)
+    change_last_byte(folder / name)
+    with pytest.raises(IntegrityError, match=f"{name} is not the file that the manifest names"):
+        open_torch(open_folder(folder), "cpu")
 
 
 def test_a_label_that_the_model_does_not_know_is_refused(checkpoint: Any, tmp_path: Path) -> None:

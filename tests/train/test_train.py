@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 from tests.train.conftest import recipe, rows, write_csv
 
-from tlx.runtime.errors import DataError, FolderError, TlxError, TrainingError, UsageError
+from tlx.runtime.errors import DataError, FolderError, IntegrityError, TlxError, TrainingError, UsageError
 from tlx.runtime.folder import open_folder
 from tlx.train.checkpoint import load_checkpoint
 from tlx.train.console import Console
@@ -348,6 +348,20 @@ def test_a_bad_base_or_teacher_is_refused_in_one_line(base: Path, data: Path, te
         "--layers is for",
         UsageError,
     )
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+@pytest.mark.parametrize("role", ["base", "teachers"])
+def test_a_base_or_teacher_that_was_tampered_with_is_refused(
+    role: str, name: str, data: Path, teacher: Path, tmp_path: Path
+) -> None:
+    changed = tmp_path / "changed"
+    shutil.copytree(teacher, changed)
+    content = bytearray((changed / name).read_bytes())
+    content[-1] ^= 1
+    (changed / name).write_bytes(content)
+    made = recipe(data, model={role: str(changed) if role == "base" else [str(changed)]})
+    refused(made, tmp_path / "model", f"{name} is not the file that the manifest names", IntegrityError)
 
 
 def test_what_a_teacher_cannot_teach_is_refused_in_one_line(

@@ -102,11 +102,8 @@ def _check_weights(folder: Folder) -> None:
         )
         raise FolderError(f"{path} holds no {WEIGHTS}: {reason}")
     named = folder.manifest.variants.get("torch")
-    if named is not None and file_record(path, named.file.path) != named.file:
-        raise FolderError(
-            f"{weights} is not the file that {MANIFEST} names (size or sha256 differs): it is truncated or was "
-            "changed; train or copy the folder again"
-        )
+    if named is not None:
+        folder.check(named.file)
 
 
 def _manifest_of_checkpoint(path: Path) -> Manifest:

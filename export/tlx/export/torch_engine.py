@@ -87,7 +87,7 @@ class TorchEngine:
 def open_torch(folder: Folder, device: str = "auto") -> TorchEngine:
     """The folder's torch model on `device` ("cpu", "cuda", or "auto": cuda where torch has it).
 
-    Raises FolderError when it does not load, DeviceError when cuda was asked for and torch has none.
+    Raises FolderError when it does not load or its files are not those of the manifest, DeviceError when cuda was asked for and torch has none.
     """
     import torch
 
@@ -95,5 +95,6 @@ def open_torch(folder: Folder, device: str = "auto") -> TorchEngine:
         raise UsageError(f"unknown device {device!r}: choose one of auto, cpu, cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceError(f"device cuda cannot start: torch {torch.__version__} sees no CUDA device; use device cpu")
+    folder.check_source()
     chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     return TorchEngine(folder, load_model(folder), chosen)

@@ -35,7 +35,7 @@ def inspect_folder(folder: Folder) -> dict[str, Any]:
     faults = []
     for record in records:
         try:
-            folder.read(record)
+            folder.check(record)
         except FolderError as error:
             faults.append(str(error))
     return {

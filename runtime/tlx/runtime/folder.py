@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -32,6 +34,7 @@ __all__ = [
 
 FORMAT = 1
 MANIFEST = "tlx.json"
+ANEW = "train, export or copy the folder again"
 VariantName = Literal["torch", "fp32", "int8", "int4", "fp16"]
 VARIANTS: tuple[VariantName, ...] = ("torch", "fp32", "int8", "int4", "fp16")
 
@@ -159,25 +162,47 @@ class Folder:
 
     def read(self, record: FileRecord) -> bytes:
         """The file's bytes, when its size and sha256 are those of the record; else IntegrityError."""
+        with self._opened(record) as stream:
+            content = stream.read()
+        self._compare(record, hashlib.sha256(content).hexdigest())
+        return content
+
+    def check(self, record: FileRecord) -> None:
+        """Raises IntegrityError as `read` does, and never holds the whole file."""
+        with self._opened(record) as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        self._compare(record, sha256)
+
+    def check_source(self) -> None:
+        """The files that torch's model is loaded from are those of the manifest, as far as it names them."""
+        torch = self.manifest.variants.get("torch")
+        for record in (*self.manifest.files.values(), *(() if torch is None else (torch.file,))):
+            self.check(record)
+
+    @contextmanager
+    def _opened(self, record: FileRecord) -> Iterator[BufferedReader]:
+        """The file, of the right size; faults of reading it within are told as FolderError."""
         path = self.locate(record)
         try:
             size = path.stat().st_size
             if size != record.size_bytes:
                 raise IntegrityError(
                     f"{path} has {size} bytes, the manifest says {record.size_bytes}: the file is truncated or was "
-                    "changed; export or copy the folder again"
+                    f"changed; {ANEW}"
                 )
-            content = path.read_bytes()
+            with path.open("rb") as stream:
+                yield stream
         except FileNotFoundError as error:
-            raise FolderError(f"{path} is missing, the manifest names it: export or copy the folder again") from error
+            raise FolderError(f"{path} is missing, the manifest names it: {ANEW}") from error
         except OSError as error:
             raise FolderError(f"{path} cannot be read: {error.strerror}") from error
-        if hashlib.sha256(content).hexdigest() != record.sha256:
+
+    def _compare(self, record: FileRecord, sha256: str) -> None:
+        if sha256 != record.sha256:
             raise IntegrityError(
-                f"{path} is not the file that the manifest names (sha256 differs): it was changed or damaged; "
-                "export or copy the folder again"
+                f"{self.locate(record)} is not the file that the manifest names (sha256 differs): it was changed or "
+                f"damaged; {ANEW}"
             )
-        return content
 
     def locate(self, record: FileRecord) -> Path:
         """The record's path, refused when it leaves the folder (by `..`, an absolute path, or a link)."""

@@ -14,9 +14,26 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 from transformers.utils import logging as transformers_logging
 
 from tlx.runtime.errors import UsageError
+from tlx.runtime.folder import MANIFEST, file_record, open_folder
 from tlx.train.students import register
 
-__all__ = ["load_config", "load_pretrained", "load_tokenizer", "quiet_transformers", "token_limit"]
+__all__ = ["load_config", "load_pretrained", "load_tokenizer", "model_hashes", "quiet_transformers", "token_limit"]
+
+MODEL_FILES = ("config.json", "tokenizer.json", "*.safetensors", "*.bin")
+
+
+def model_hashes(source: str) -> dict[str, str]:
+    """Path → sha256 of the files that a model is loaded from; {} for a name that is no folder.
+
+    Raises IntegrityError when a tlx folder's files are not those of its manifest.
+    """
+    folder = Path(source)
+    if not folder.is_dir():
+        return {}
+    if (folder / MANIFEST).is_file():
+        open_folder(folder).check_source()
+    files = sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern) if path.is_file())
+    return {str(path): file_record(folder, path.name).sha256 for path in files}
 
 
 def load_config(source: str, **changes: Any) -> Any:

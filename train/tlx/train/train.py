@@ -27,7 +27,7 @@ from tlx.train.console import Advance, Console
 from tlx.train.defaults import augment_count, max_tokens_for, resolve_training
 from tlx.train.loop import Fit, Report, fit, judge
 from tlx.train.objective import HiddenStates, Objective
-from tlx.train.pretrained import token_limit
+from tlx.train.pretrained import model_hashes, token_limit
 from tlx.train.recipe import Recipe
 from tlx.train.runs import begin, check_same_data, kept_if_worked, recipe_of, run_folder
 from tlx.train.split import stratified_split
@@ -107,7 +107,7 @@ def _run(
     torch.manual_seed(recipe.train.seed)
     device, given = accelerator.device, recipe
     recipe, data, task = _read(recipe)
-    hashes = {part.source: part.sha256 for part in data.sources}
+    hashes = _hashes(recipe, data)
     if resume:
         check_same_data(folder, hashes)
     console.say(_reading(task, data.train))
@@ -204,6 +204,14 @@ def _reading(task: TrainTask, examples: Examples) -> str:
         shown = ", ".join(task.labels[:LABELS_TOLD]) + (", …" if len(task.labels) > LABELS_TOLD else "")
         parts.append(f"{len(task.labels)} labels: {shown}")
     return f"{task.name}: {'; '.join(parts) or examples.source} (else: --task, --text, --label)"
+
+
+def _hashes(recipe: Recipe, data: Data) -> dict[str, str]:
+    """The sha256 of every file that the run reads. Raises IntegrityError where a model is not what its manifest says."""
+    found = {part.source: part.sha256 for part in data.sources}
+    for source in (*recipe.model.teachers, *filter(None, [recipe.model.base])):
+        found |= model_hashes(source)
+    return found
 
 
 def _adopt(task: TrainTask, teachers: Sequence[Teacher]) -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from tests.train.conftest import recipe, rows, write_csv
 
 from tlx.runtime.errors import DataError, FolderError, IntegrityError, TlxError, TrainingError, UsageError
-from tlx.runtime.folder import open_folder
+from tlx.runtime.folder import Variant, file_record, open_folder
 from tlx.train.checkpoint import load_checkpoint
 from tlx.train.console import Console
 from tlx.train.recipe import Recipe, recipe_from
@@ -198,6 +198,40 @@ def test_data_that_changed_since_the_stop_are_refused(base: Path, tmp_path: Path
     (run_folder(out) / "data.json").write_text(json.dumps({str(path): "another hash"}))
     with pytest.raises(TrainingError, match="changed since the run was stopped"):
         train(Recipe(), out, resume=True, console=QUIET)
+
+
+@pytest.mark.parametrize("name", ["teacher/model.safetensors", "base/tokenizer.json", "unlabelled.txt"])
+def test_models_and_texts_that_changed_since_the_stop_are_refused(
+    name: str, base: Path, data: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    own = {"base": tmp_path / "base", "teacher": tmp_path / "teacher"}
+    shutil.copytree(base, own["base"])
+    shutil.copytree(teacher, own["teacher"])
+    (tmp_path / "unlabelled.txt").write_text("play it\n", encoding="utf-8")
+    made = recipe(
+        data,
+        own["base"],
+        data={"unlabelled": [str(tmp_path / "unlabelled.txt")]},
+        model={"teachers": [str(own["teacher"])]},
+        augment={"count": 0},
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr("tlx.train.train.fit", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(made, tmp_path / "model", console=QUIET)
+        with pytest.raises(KeyboardInterrupt):
+            train(Recipe(), tmp_path / "model", resume=True, console=QUIET)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[:-1] + b" ")
+    if name.startswith("teacher"):  # another teacher, and a whole one
+        manifest = open_folder(own["teacher"]).manifest
+        changed = Variant(name="torch", file=file_record(own["teacher"], "model.safetensors"))
+        (own["teacher"] / "tlx.json").write_text(manifest.with_variant(changed).to_json())
+    with pytest.raises(TrainingError, match=f"{name} changed since the run was stopped: put it back, or start again"):
+        train(Recipe(), tmp_path / "model", resume=True, console=QUIET)
 
 
 def test_resuming_nothing_or_another_recipe_is_refused(base: Path, data: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def begin(folder: Path, recipe: Recipe, hashes: Mapping[str, str]) -> None:
 
 
 def check_same_data(folder: Path, hashes: Mapping[str, str]) -> None:
-    """A resumed run reads what it read before. Raises TrainingError when a file changed meanwhile."""
+    """A resumed run reads what it read before. Raises TrainingError when a file changed meanwhile or is gone."""
     saved = folder / DATA
     before = _read(saved) if saved.exists() else {}
     changed = sorted(source for source in before if hashes.get(source) != before[source])

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 
 from tlx.runtime.errors import DataError, FolderError, UsageError
 from tlx.runtime.examples import TEXT_NAMES, Examples, is_missing, pick_column, read_table
+from tlx.runtime.folder import file_record
 from tlx.runtime.staging import check_out, staged_folder
 from tlx.runtime.tasks import guess_task
 from tlx.runtime.tasks.task import Encoded, Input, Task, unit_starts
@@ -211,7 +212,8 @@ def _hashes(recipe: Recipe, data: Data) -> dict[str, str]:
     found = {part.source: part.sha256 for part in data.sources}
     for source in (*recipe.model.teachers, *filter(None, [recipe.model.base])):
         found |= model_hashes(source)
-    return found
+    files = [path for path in map(Path, recipe.data.unlabelled) if path.is_file()]
+    return found | {str(path): file_record(path.parent, path.name).sha256 for path in files}
 
 
 def _adopt(task: TrainTask, teachers: Sequence[Teacher]) -> None:

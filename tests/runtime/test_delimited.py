@@ -14,7 +14,8 @@ from tlx.runtime.delimited import read_delimited
 from tlx.runtime.errors import DataError
 
 HERE = Path("data.csv")
-FIELD = st.text(st.sampled_from('ab,"\t\n;é中 '), max_size=8)
+# Where a field holds a tab and a line break, and its lines happen to have the header's fields, a TSV has two readings.
+FIELD = st.text(st.sampled_from('ab,"\n;é中 '), max_size=8) | st.text(st.sampled_from('ab,"\t;é中 '), max_size=8)
 
 
 def read(text: str, delimiter: str = ",") -> tuple[dict[str, list[str]], list[int]]:

@@ -43,28 +43,25 @@ def read_delimited(path: Path, text: str, delimiter: str) -> tuple[dict[str, lis
 
 
 def _plain_rows(text: str) -> list[Row] | None:
-    """The rows of tab-separated lines; None where they are not all of one length, so that quotation must be meant."""
+    """The rows of tab-separated lines; None where quotation is meant: around every name, or lines are not of one length."""
     rows = [
         (number, line.split("\t"))
         for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1)
         if line.strip("\r")
     ]
     names = rows[0][1]
-    if any(len(fields) != len(names) for _, fields in rows):
+    if all(map(_is_quoted, names)) or any(len(fields) != len(names) for _, fields in rows):
         return None
-    always = all(_quoted(name) for name in names)
-    return [(line, [_unquoted(field, always=always) for field in fields]) for line, fields in rows]
+    return [(line, [_unquoted(field) for field in fields]) for line, fields in rows]
 
 
-def _quoted(field: str) -> bool:
+def _is_quoted(field: str) -> bool:
     return len(field) > 1 and field[0] == field[-1] == '"' and '"' not in field[1:-1].replace('""', "")
 
 
-def _unquoted(field: str, *, always: bool) -> str:
-    """The field without quotation, where a writer of CSV put it: around every field, or around one with a mark in it."""
-    if _quoted(field) and (always or '""' in field[1:-1]):
-        return field[1:-1].replace('""', '"')
-    return field
+def _unquoted(field: str) -> str:
+    """The field without quotation where a writer of CSV put it, around one with a mark in it."""
+    return field[1:-1].replace('""', '"') if _is_quoted(field) and '""' in field[1:-1] else field
 
 
 def _quoted_rows(path: Path, text: str, delimiter: str) -> list[Row]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.marks import with_marks
 from tests.taggers import save_tagger, tagger, tokenizer_of
 
 from tlx.runtime import load
@@ -38,16 +39,18 @@ class Tagger:
     def expected(
         self, texts: Sequence[str], strategies: Sequence[str], ignore_labels: Sequence[str] = ("O",)
     ) -> dict[str, list[list[dict[str, Any]]]]:
-        """The pipeline's own answers: its model runs once a text."""
+        """The pipeline's own answers, but for the marks that it cuts off: its model runs once a text."""
         found: dict[str, list[list[dict[str, Any]]]] = {strategy: [] for strategy in strategies}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "Tokenizer does not support real words"
             for text in texts:
                 (chunk,) = self.pipeline.preprocess(text, is_split_into_words=False)
+                begins = {start for start, _ in chunk["offset_mapping"][0].tolist()}
                 outputs = self.pipeline.forward(chunk)
                 for strategy in strategies:
                     _, _, options = self.pipeline._sanitize_parameters(aggregation_strategy=strategy)
-                    found[strategy].append(self.pipeline.postprocess([outputs], ignore_labels=ignore_labels, **options))
+                    answers = self.pipeline.postprocess([outputs], ignore_labels=ignore_labels, **options)
+                    found[strategy].append([{**e, "end": with_marks(text, e["end"], begins)} for e in answers])
         return found
 
 

@@ -138,6 +138,27 @@ def test_a_letter_and_its_accent_apart_do_not_glue_words_together(taggers: dict[
     assert (3, 6, False) in inside_words(both.tlx, text)
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_an_entity_does_not_end_before_the_accent_of_its_last_letter(strategy: str, taggers: dict[str, Tagger]) -> None:
+    """transformers cuts the accent off, where the tokenizer strips accents: "Jose\u0301" ends as "Jose"."""
+    both = taggers["wordpiece"]
+    text = "Jose\u0301\u0323 went\u0301"
+    (chunk,) = both.pipeline.preprocess(text, is_split_into_words=False)
+    assert {4, 11} <= {end for _, end in chunk["offset_mapping"][0].tolist()}
+    ends = [entity["end"] for entity in both.tlx(text, aggregation_strategy=strategy, ignore_labels=[])]
+    assert ends[-1] == len(text)
+    assert 4 not in ends
+
+
+def test_a_mark_that_is_a_token_of_its_own_belongs_to_that(taggers: dict[str, Tagger]) -> None:
+    both = taggers["bytes"]
+    text = "Jose\u0301 went"
+    offsets = both.tokenizer(text, return_offsets_mapping=True)["offset_mapping"][1:-1]
+    assert (4, 5) in offsets
+    found = both.tlx(text, aggregation_strategy="none", ignore_labels=[])
+    assert [(entity["start"], entity["end"]) for entity in found] == offsets
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES[2:])
 def test_accents_survive_byte_level_words(strategy: str, taggers: dict[str, Tagger]) -> None:
     """transformers decodes each word and then the decoded words again, which turns é into an invalid byte."""

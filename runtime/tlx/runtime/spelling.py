@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CJK", "Spelling", "spelling_of"]
+__all__ = ["CJK", "Spelling", "past_marks", "spelling_of"]
 
 CJK = "\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff01-\uff65\U00020000-\U0003ffff"
 """Chinese characters, kana, and their punctuation, for a regular expression: what is written without spaces."""
@@ -84,3 +85,21 @@ def spelling_of(tokenizer: Any) -> Spelling:
     unknown = next((i for name in names if name and (i := tokenizer.token_to_id(name)) is not None), -1)
     prefix = getattr(model, "continuing_subword_prefix", None) or None
     return Spelling(tokenizer=tokenizer, prefix=prefix, unknown=unknown)
+
+
+def past_marks(text: str, end: int, starts: NDArray[np.integer[Any]]) -> int:
+    """`end`, moved behind the combining marks that follow it and that no token has; `starts` is where tokens begin.
+
+    A tokenizer that strips or composes accents ends the token of "Jose\\u0301" before its accent.
+    """
+    if end == len(text) or not _is_mark(text[end]):
+        return end
+    later = starts[starts >= end]
+    limit = int(later.min()) if len(later) else len(text)
+    while end < limit and _is_mark(text[end]):
+        end += 1
+    return end
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character).startswith("M")

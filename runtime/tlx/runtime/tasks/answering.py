@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tlx.runtime.errors import DataError, UsageError
 from tlx.runtime.folder import Manifest
+from tlx.runtime.spelling import past_marks
 from tlx.runtime.tasks.question_windows import Window, encode_windows
 from tlx.runtime.tasks.task import Encoded, Floats, Input, Ints, Outputs, Task, unit_starts
 
@@ -170,7 +171,8 @@ class QuestionAnswering(Task):
 
         As in transformers.pipeline: a span's score is p_start·p_end, softmaxes over the window's context and its first
         token; of each window the best 2·top_k + 10 spans count (top_k without alignment), spans of the same text add up, and
-        the least score of no answer over the windows holds.
+        the least score of no answer over the windows holds. Unlike there, a span takes in the combining marks behind it
+        that no token has.
         """
         encoded, values = outputs.encoded, outputs.values
         starts = unit_starts(self.units(encoded), len(encoded.rows)).tolist()
@@ -183,6 +185,8 @@ class QuestionAnswering(Task):
             nulls[owner] = min(nulls[owner], null)
             context, found = outputs.inputs[owner][1], merged[owner]
             for score, start, end in zip(scores, *_characters(window, spans, align_to_words), strict=True):
+                if not context.isascii():
+                    end = past_marks(context, end, window.spans[:, 0])
                 text = context[start:end]
                 known = found.get(text.lower())
                 if known is None:

@@ -1,12 +1,13 @@
 """Tokens' logits → entities, as transformers.pipeline("token-classification") aggregates them, in numpy.
 
-Four differences, where transformers is plainly wrong. What goes on with a word is told by the vocabulary's "##", not by
+Five differences, where transformers is plainly wrong. What goes on with a word is told by the vocabulary's "##", not by
 the token's length, which differs from its text's wherever lower-casing or normalising changes that (é written as two
 characters). Where no token tells (byte-level, SentencePiece), tabs and line ends part words as spaces do, each Chinese
 character is a word, and the bytes of one character belong together. A token of white space alone is no word: it parts no
-entity, and begins and ends none. And the string of an entity is decoded once, from all its tokens: decoded word by word
-and then again, as transformers does for first, average and max, byte-level tokenizers lose accents and SentencePiece
-every space.
+entity, and begins and ends none. An entity does not end before combining marks that no token has (the accent of
+"Jose\\u0301", where the tokenizer strips accents). And the string of an entity is decoded once, from all its tokens:
+decoded word by word and then again, as transformers does for first, average and max, byte-level tokenizers lose accents
+and SentencePiece every space.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, Literal, NamedTuple, TypedDict, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tlx.runtime.spelling import Spelling
+from tlx.runtime.spelling import Spelling, past_marks
 from tlx.runtime.tasks.task import Floats, Input, Ints
 from tlx.runtime.tasks.token_windows import TextTokens
 
@@ -138,16 +139,18 @@ def entities(
     total = np.concatenate([[0.0], np.cumsum(items.scores, dtype=np.float64)])
     scores = ((total[ends] - total[begins]) / (ends - begins)).tolist()
     owners = (np.searchsorted(tokens.bounds, first, side="right") - 1).tolist()
-    starts, stops = tokens.starts[first].tolist(), tokens.ends[last - 1].tolist()
+    starts = tokens.starts[first].tolist()
     names = tag_set.tags if strategy == "none" else tag_set.names
     tags = [names[i] for i in items.best[begins].tolist()]
     numbers = tokens.numbers[first].tolist()
     for i, (a, b) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
-        text = texts[owners[i]]
-        pieces = spelling.tokens(
-            tokens.ids[a:b].tolist(), str(text), tokens.starts[a:b].tolist(), tokens.ends[a:b].tolist()
+        text = str(texts[owners[i]])
+        ends = tokens.ends[a:b].tolist()
+        pieces = spelling.tokens(tokens.ids[a:b].tolist(), text, tokens.starts[a:b].tolist(), ends)
+        stop = (
+            ends[-1] if text.isascii() else past_marks(text, ends[-1], tokens.starts[b : tokens.bounds[owners[i] + 1]])
         )
-        place = {"start": starts[i], "end": stops[i]}
+        place = {"start": starts[i], "end": stop}
         if strategy == "none":
             answer = {"entity": tags[i], "score": scores[i], "index": numbers[i], "word": pieces[0], **place}
         else:

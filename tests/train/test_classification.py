@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from tests.train.conftest import recipe, rows, write_csv
 from tlx.runtime import DataError, TlxError, UsageError
 from tlx.runtime.evaluate import evaluate
 from tlx.runtime.examples import Examples
-from tlx.runtime.folder import open_folder
+from tlx.runtime.folder import MANIFEST, open_folder, write_atomically
 from tlx.runtime.tasks.classification import TextClassification
 from tlx.runtime.tasks.task import Encoded, Outputs
 from tlx.train.batches import Batch
@@ -178,6 +180,46 @@ def test_a_folder_trained_with_texts_out_of_scope_rejects(
     figures = evaluate(engine, engine.task.examples_of(mixed, {}))["metrics"]
     assert figures["oos_recall"] >= 0.8
     assert {"accuracy", "ece", "kept", "kept_accuracy", "oos_precision"} <= figures.keys()
+
+
+def rejecting(teacher: Path, to: Path, **metrics: float) -> Path:
+    """The teacher as one that rejects, with these figures."""
+    shutil.copytree(teacher, to)
+    manifest = open_folder(to).manifest
+    settings = {**manifest.settings, "temperature": 1.0, "reject_below": 0.4, "oos_label": "none"}
+    variant = replace(manifest.variants["torch"], metrics=metrics)
+    write_atomically(to / MANIFEST, replace(manifest, settings=settings).with_variant(variant).to_json())
+    return to
+
+
+def test_the_student_of_a_teacher_that_rejects_keeps_as_many_texts_in_scope(
+    data: Path, teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = rejecting(teacher, tmp_path / "teacher", accuracy=0.9, kept=0.75)
+    wanted = recipe(data, model={"teachers": [str(source)], "layers": 1}, augment={"count": 0}, train={"epochs": 1})
+    result = train(wanted, tmp_path / "m", console=Console())
+    manifest = open_folder(tmp_path / "m").manifest
+    assert manifest.settings["reject_below"] > 0
+    assert manifest.settings["oos_label"] == "none"
+    assert 0.75 <= result.metrics["kept"] <= 0.75 + 1 / 9
+    assert manifest.lineage["recipe"]["task"] == {"keep": 0.75, "oos_label": "none"}
+    told = [line for line in capsys.readouterr().err.splitlines() if "rejects texts out of scope" in line]
+    assert len(told) == 1
+    assert "keeps 75.0% of those in scope: this student will keep as many (task.keep); --oos sets" in told[0]
+
+
+def test_the_recipes_own_choice_of_rejection_goes_before_the_teachers(teacher: Path, tmp_path: Path) -> None:
+    known = rejecting(teacher, tmp_path / "known", kept=0.75)
+    unknown = rejecting(teacher, tmp_path / "unknown", accuracy=0.9)
+    for options in ({"oos": "strange.csv"}, {"keep": 0.9}):
+        assert task_of(**options).adopt_options(str(known)) == ({}, "")
+    assert task_of(oos_label="off").adopt_options(str(known))[0] == {"keep": 0.75}
+    with pytest.raises(UsageError, match=r"teacher .*known has 'b' as a label to learn, and the model shall reject"):
+        task_of(oos_label="b").adopt_options(str(known))
+    taken, line = task_of().adopt_options(str(unknown))
+    assert taken == {}
+    assert line.endswith("unknown rejects texts out of scope, this student will not: give --oos (or task.keep)")
+    assert task_of().adopt_options(str(teacher)) == task_of().adopt_options("owner/name") == ({}, "")
 
 
 def test_a_folder_of_several_labels_has_its_thresholds_and_figures(base: Path, tmp_path: Path) -> None:

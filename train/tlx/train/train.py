@@ -114,7 +114,7 @@ def _run(
     console.say(_reading(task, data.train))
     console.say(f"{len(data.train)} training and {len(data.validation)} validation rows from {data.train.source}")
     teachers = [load_teacher(source, type(task), device) for source in recipe.model.teachers]
-    _adopt(task, teachers)
+    recipe = _adopt(recipe, task, teachers, console)
     if recipe.model.base is not None or teachers:
         task.start_from(recipe.model.base or teachers[0].source)
     inputs = _transfer_inputs(recipe, task, data, teachers, console)
@@ -216,7 +216,8 @@ def _hashes(recipe: Recipe, data: Data) -> dict[str, str]:
     return found | {str(path): file_record(path.parent, path.name).sha256 for path in files}
 
 
-def _adopt(task: TrainTask, teachers: Sequence[Teacher]) -> None:
+def _adopt(recipe: Recipe, task: TrainTask, teachers: Sequence[Teacher], console: Console) -> Recipe:
+    """The task has the teachers' labels, and the recipe the options that it leaves to them."""
     for teacher in teachers:
         task.check_teacher(teacher.model, teacher.source)
         if not task.labels:
@@ -228,6 +229,12 @@ def _adopt(task: TrainTask, teachers: Sequence[Teacher]) -> None:
             )
     if teachers and task.labels:
         task.adopt_labels(teachers[0].labels, teachers[0].source)
+    for teacher in teachers:
+        options, line = task.adopt_options(teacher.source)
+        recipe = replace(recipe, task={**recipe.task, **options})
+        if line:
+            console.say(line)
+    return recipe
 
 
 def _transfer_inputs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from transformers import PreTrainedModel
 
 from tlx.runtime.errors import DataError, UsageError
 from tlx.runtime.examples import TEXT_NAMES, Examples, is_missing, pick_column, read_table
+from tlx.runtime.folder import MANIFEST, open_folder
 from tlx.runtime.tasks.classification import TextClassification
 from tlx.runtime.tasks.task import Encoded, Outputs
 from tlx.train.batches import Batch, Ragged
@@ -76,19 +78,19 @@ class TrainClassification(TrainTask):
             raise DataError(f"{examples.source} has {found}: wanted two classes or more")
         self.runtime = TextClassification(labels=examples.labels, multi_label=self.multi_label, pair=pair)
         if self.options.rejects or self.options.calibrate:
-            self._check_rejection(examples)
+            self._check_rejection(examples.source, examples.labels)
 
-    def _check_rejection(self, examples: Examples) -> None:
+    def _check_rejection(self, source: str, labels: Sequence[str]) -> None:
         options = self.options
         if self.multi_label:
             raise UsageError(
-                f"{examples.source} has lists of labels: oos, keep and calibrate are for one label a text; leave them out"
+                f"{source} has lists of labels: oos, keep and calibrate are for one label a text; leave them out"
             )
         if options.oos is not None and options.keep is not None:
             raise UsageError("both task.oos and task.keep were given: either chooses the threshold; give one of them")
-        if options.rejects and options.oos_label in examples.labels:
+        if options.rejects and options.oos_label in labels:
             raise UsageError(
-                f"{examples.source} has {options.oos_label!r} as a label to learn, and the model shall reject besides: "
+                f"{source} has {options.oos_label!r} as a label to learn, and the model shall reject besides: "
                 "take those rows out (give them by --oos), or name another task.oos_label"
             )
         if options.rejects:
@@ -105,6 +107,28 @@ class TrainClassification(TrainTask):
                 f"teacher {source} gives {'several labels' if several else 'one label'} a text, the data "
                 "otherwise: give a teacher that was trained on data of the same form"
             )
+
+    def adopt_options(self, source: str) -> tuple[Mapping[str, Any], str]:
+        """Of a teacher that rejects, the share of texts in scope that it keeps, unless the recipe has a choice of its own."""
+        if self.options.rejects or not (Path(source) / MANIFEST).is_file():
+            return {}, ""
+        manifest = open_folder(source).manifest
+        if manifest.task != self.name or manifest.settings.get("reject_below") is None:
+            return {}, ""
+        torch_variant = manifest.variants.get("torch")
+        kept = None if torch_variant is None else torch_variant.metrics.get("kept")
+        if kept is None:
+            return {}, f"teacher {source} rejects texts out of scope, this student will not: give --oos (or task.keep)"
+        taken: dict[str, Any] = {"keep": max(round(kept, 4), 0.01)}
+        if self.options.oos_label == ClassificationOptions.oos_label:
+            taken["oos_label"] = TextClassification.from_manifest(manifest).oos_label
+        self.options = replace(self.options, **taken)
+        self._check_rejection(f"teacher {source}", self.labels)
+        line = (
+            f"teacher {source} rejects texts out of scope and keeps {kept:.1%} of those in scope: this student will keep as "
+            "many (task.keep); --oos sets its threshold by texts out of scope instead"
+        )
+        return taken, line
 
     def config_changes(self) -> dict[str, Any]:
         kind = "multi_label_classification" if self.multi_label else "single_label_classification"

@@ -103,6 +103,10 @@ class TrainTask(ABC):
     def check_teacher(self, model: PreTrainedModel, source: str) -> None:
         """Raises DataError when the teacher's answers are of another kind than the data's gold."""
 
+    def adopt_options(self, source: str) -> tuple[Mapping[str, Any], str]:
+        """(options that the recipe leaves open and this teacher decides, a line that says so); ({}, "") where none are."""
+        return {}, ""
+
     def start_from(self, source: str) -> None:
         """Takes over what the task needs of the model (a folder or a name) that the student starts from."""
 

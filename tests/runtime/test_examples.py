@@ -84,6 +84,16 @@ def test_lists_of_labels_make_the_task_multi_label(name: str, content: str, tmp_
         ),
         ("d.jsonl", b"[1, 2]\n", r"d\.jsonl line 1 holds a list: wanted one JSON object a line"),
         ("d.jsonl", b'{"text": "a", "label": NaN}\n', r"d\.jsonl line 1: column 'label' has no label"),
+        (
+            "d.jsonl",
+            b'{"text": "a", "label": "x"}\n\n{"text": "hi \\uD83D", "label": "x"}\n',
+            r"d\.jsonl line 3: column 'text' holds \\ud83d alone \(after 'hi '\)",
+        ),
+        (
+            "d.json",
+            b'[{"text": "a", "label": ["\\udc00", "x"]}]',
+            r"d\.json line 1: column 'label' holds \\udc00 alone",
+        ),
         ("d.xlsx", b"x", r"d\.xlsx ends in \.xlsx: wanted \.csv"),
         ("d.parquet", b"not parquet at all", r"d\.parquet is not a readable Parquet file"),
     ],
@@ -91,6 +101,11 @@ def test_lists_of_labels_make_the_task_multi_label(name: str, content: str, tmp_
 def test_a_faulty_file_is_told_with_its_line(name: str, content: bytes, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         parse(write(tmp_path, name, content))
+
+
+def test_escapes_that_make_a_whole_character_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path, "d.jsonl", r'{"text": "hi \ud83d\ude00", "label": "x"}' + "\n")
+    assert parse(path).texts == ["hi \N{GRINNING FACE}"]
 
 
 def test_a_missing_file_and_a_missing_column_are_told(tmp_path: Path) -> None:

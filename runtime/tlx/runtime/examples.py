@@ -193,6 +193,8 @@ def read_table(source: str | Path, *, split: str = "train") -> Table:
     elif suffix in readers:
         content = _bytes(path)
         table = readers[suffix](path, _text(path, content))
+        if re.search(rb"\\u[dD][89a-fA-F]", content):
+            _check_unicode(table)
         table = Table(
             source=table.source,
             columns=table.columns,
@@ -327,6 +329,20 @@ def _bytes(path: Path) -> bytes:
     if not content.strip():
         raise DataError(f"{path} is empty: wanted a header and rows")
     return content
+
+
+def _check_unicode(table: Table) -> None:
+    """Raises DataError where an escape of JSON stands for half a character, as in "\\ud83d": no tokenizer takes it."""
+    for column, values in table.columns.items():
+        for row, value in enumerate(values):
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            half = re.search("[\ud800-\udfff]", text)
+            if half is not None:
+                before = text[max(half.start() - 20, 0) : half.start()]
+                raise DataError(
+                    f"{table.where(row)}: column {column!r} holds \\u{ord(half[0]):04x} alone (after {before!r}), half of a "
+                    "surrogate pair and no character: write the pair whole, or remove it"
+                )
 
 
 def _text(path: Path, content: bytes) -> str:

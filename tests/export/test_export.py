@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -221,6 +223,16 @@ def test_an_interrupted_export_leaves_the_folder_as_it_was(checkpoint: Any, cont
     with pytest.raises(KeyboardInterrupt):
         export(folder, config=replace(QUICK, precisions=("int8",)), say=stop)
     assert contents(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_an_export_that_was_killed_is_cleared_by_the_next(checkpoint: Any) -> None:
+    folder = checkpoint()
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    (folder.parent / f".model.tlx-staged-{child.pid}").mkdir()
+    folder.rename(folder.parent / f".model.tlx-staged-{child.pid}-old")
+    export(folder, config=QUICK)
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tlx.runtime import FolderError, UsageError
-from tlx.runtime.staging import check_out, staged_folder
+from tlx.runtime.staging import check_out, clear_stale, staged_folder
 
 
 def model_folder(path: Path, mark: str = "config.json") -> Path:
@@ -129,3 +131,41 @@ def test_nothing_is_left_when_the_work_fails(tmp_path: Path) -> None:
     with pytest.raises(FolderError, match="No space"), staged_folder(tmp_path / "new" / "deep" / "model"):
         raise OSError(28, "No space left on device")
     assert list(tmp_path.iterdir()) == []
+
+
+def ended() -> int:
+    """The id of a process that ran."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+def test_what_killed_runs_left_is_removed_and_what_others_make_stays(tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    dead = ended()
+    stale = [f".model.tlx-staged-{dead}", f".model.tlx-staged-{os.getpid()}"]
+    others = [
+        f".model.tlx-staged-{os.getppid()}",
+        f".other.tlx-staged-{dead}",
+        ".model.tlx-staged-mine",
+        ".model.tlx-run",
+    ]
+    for name in (*stale, *others):
+        (tmp_path / name / "onnx").mkdir(parents=True)
+    with staged_folder(out):
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, stale[1]])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "model"])
+
+
+def test_a_folder_that_a_killed_run_had_moved_away_is_back(tmp_path: Path) -> None:
+    out, dead = tmp_path / "model", ended()
+    model_folder(tmp_path / f".model.tlx-staged-{dead}-old")
+    (tmp_path / f".model.tlx-staged-{dead}").mkdir()
+    clear_stale(out)
+    assert (out / "config.json").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    model_folder(tmp_path / f".model.tlx-staged-{dead}-old", "tlx.json")
+    clear_stale(out)
+    assert [path.name for path in out.iterdir()] == ["config.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    clear_stale(tmp_path / "no" / "such")

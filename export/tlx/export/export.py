@@ -32,7 +32,7 @@ from tlx.runtime.folder import (
 )
 from tlx.runtime.machine import machine_description, usable_cores
 from tlx.runtime.predictor import Predictor
-from tlx.runtime.staging import check_out, staged_folder
+from tlx.runtime.staging import check_out, clear_stale, staged_folder
 from tlx.runtime.tasks import task_named
 from tlx.runtime.tokens import open_tokens
 
@@ -60,6 +60,7 @@ def export(folder: str | Path, *, config: ExportConfig, say: Say = lambda step: 
     is then what it was.
     """
     path = Path(folder).resolve()
+    clear_stale(path)
     source = open_source(path)
     out = _destination(path, config)
     examples = read_evaluation(source, config)
@@ -225,6 +226,7 @@ def _destination(path: Path, config: ExportConfig) -> Path:
     out = config.out.resolve()
     if out.is_relative_to(path) or path.is_relative_to(out):
         raise UsageError(f"--out {config.out} and the folder {path} lie in one another: choose another --out")
+    clear_stale(out)
     check_out(out, overwrite=config.overwrite, used=() if config.data is None else (config.data,))
     return out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -11,8 +12,9 @@ from pathlib import Path
 from tlx.runtime.errors import FolderError, UsageError
 from tlx.runtime.folder import MANIFEST
 
-__all__ = ["check_out", "staged_folder"]
+__all__ = ["check_out", "clear_stale", "staged_folder"]
 
+STAGED = ".tlx-staged-"
 MARKS = (MANIFEST, "config.json")
 """A folder with one of these at its top was made by tlx or transformers."""
 
@@ -46,6 +48,39 @@ def check_out(out: Path, *, overwrite: bool, used: Iterable[str | Path] = ()) ->
             raise UsageError(f"--overwrite would delete {item}, which this run reads, with {out}: choose another --out")
 
 
+def clear_stale(out: Path) -> None:
+    """What killed runs left beside `out` is gone. The folder that one had moved away, and not yet replaced, is back."""
+    staged = re.compile(re.escape(f".{out.name}{STAGED}") + r"(\d{1,9})(-old)?")
+    try:
+        there = sorted(out.parent.iterdir())
+    except OSError:  # no such folder, or not ours to look into: what follows says so
+        return
+    for path in there:
+        left = staged.fullmatch(path.name)
+        if left is None or _runs(int(left[1])):
+            continue
+        if left[2] and not out.exists():
+            with suppress(OSError):
+                os.replace(path, out)
+        else:
+            _remove(path)
+
+
+def _runs(process: int) -> bool:
+    """Whether another process has this id. Where that cannot be asked, it is taken to run."""
+    if process == os.getpid():  # of a process before this one: containers give the same id again
+        return False
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 @contextmanager
 def staged_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A new folder beside `out` that becomes `out` when the block ends well, and is removed when it does not.
@@ -53,12 +88,12 @@ def staged_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
     With `overwrite` an existing model folder is replaced, at the end and in one rename each way. Raises UsageError as
     `check_out` does, FolderError when the folder cannot be written; `out` is then what it was.
     """
+    clear_stale(out)
     check_out(out, overwrite=overwrite)
-    stage = out.with_name(f".{out.name}.tlx-staged-{os.getpid()}")
+    stage = out.with_name(f".{out.name}{STAGED}{os.getpid()}")
     made = [parent for parent in out.parents if not parent.exists()]
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(stage, ignore_errors=True)
         stage.mkdir()
     except OSError as error:
         raise FolderError(f"{out} cannot be made: {error.strerror}") from error

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from tlx.runtime.errors import DataError, FolderError, UsageError
 from tlx.runtime.examples import TEXT_NAMES, Examples, is_missing, pick_column, read_table
 from tlx.runtime.folder import file_record
-from tlx.runtime.staging import check_out, staged_folder
+from tlx.runtime.staging import check_out, clear_stale, staged_folder
 from tlx.runtime.tasks import guess_task
 from tlx.runtime.tasks.task import Encoded, Input, Task, unit_starts
 from tlx.train.augment import augment, embedding_neighbours
@@ -70,6 +70,7 @@ def train(
     several_on_cpu = not torch.cuda.is_available() and int(os.environ.get("WORLD_SIZE", "1")) > 1
     folder, accelerator = run_folder(out), Accelerator(cpu=several_on_cpu)
     try:
+        clear_stale(out)
         recipe = recipe_of(folder, recipe, resume=resume, overwrite=overwrite)
         check_out(out, overwrite=overwrite, used=_read_by(recipe))
         if not accelerator.is_main_process:

@@ -18,7 +18,7 @@ from tests.train.conftest import rows, write_csv
 from tlx.train.recipe import recipe_from
 
 ROOT = Path(__file__).parents[2]
-QUICK = ["--set", "train.epochs=1", "--set", "augment.count=40"]
+QUICK = ["--set", "train.epochs=1"]
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -43,7 +43,7 @@ def run(command: str, workspace: Path) -> subprocess.CompletedProcess[str]:
     words = shlex.split(command)
     assert words[0] == "tlx"
     if words[1] == "train" and "--list-recipes" not in words:
-        words += QUICK
+        words += QUICK + (["--augment", "40"] if "--teacher" in words and "--augment" not in words else [])
     if words[1] == "export":
         words += ["--max-drop", "1"]  # a tiny model of random weights is no model to keep
     program = [sys.executable, "-m", "tlx.runtime.program", *words[1:]]

@@ -398,6 +398,17 @@ def test_a_base_or_teacher_that_was_tampered_with_is_refused(
     refused(made, tmp_path / "model", f"{name} is not the file that the manifest names", IntegrityError)
 
 
+def test_asking_for_texts_that_are_not_made_is_refused(base: Path, data: Path, teacher: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    wanted = recipe(data, base, augment={"count": 50})
+    refused(wanted, out, "--augment 50: the texts made need a teacher to label them; pass --teacher", UsageError)
+    pairs = write_csv(tmp_path / "pairs.csv", [(a, a, b) for a, b in rows(30, 4)], ("text", "text_pair", "label"))
+    wanted = recipe(pairs, model={"teachers": [str(teacher)]}, augment={"count": 50})
+    refused(wanted, out, "--augment 50: for text-classification with inputs of text and text_pair no texts", UsageError)
+    made = train(wanted.updated("augment", count=None).updated("train", epochs=1), out, console=QUIET)
+    assert made.rows < 30
+
+
 def test_what_a_teacher_cannot_teach_is_refused_in_one_line(
     base: Path, data: Path, teacher: Path, tmp_path: Path
 ) -> None:

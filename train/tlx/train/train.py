@@ -243,6 +243,7 @@ def _transfer_inputs(
 ) -> list[Input]:
     """Unlabelled and augmented inputs for the teachers to label; none without a teacher."""
     inputs: list[Input] = []
+    _check_augment(recipe, task)
     columns = {"text": recipe.data.text, "text_pair": recipe.data.text_pair}
     for source in recipe.data.unlabelled:
         inputs += _unlabelled(source, task, {name: value for name, value in columns.items() if value is not None})
@@ -270,6 +271,21 @@ def _mean_tokens(recipe: Recipe, task: TrainTask, data: Data, teacher: Teacher) 
     limit = token_limit(teacher.model, teacher.tokenizer)
     tokens = tokens_of(teacher.tokenizer, min(recipe.model.max_tokens or limit, limit), task.runtime)
     return sum(len(row) for row in encode(task.runtime, tokens, data.train.inputs).rows) / max(len(data.train), 1)
+
+
+def _check_augment(recipe: Recipe, task: TrainTask) -> None:
+    """Raises UsageError when the recipe asks for texts that are not made, or that nobody would label."""
+    asked = recipe.augment.count
+    if asked and not recipe.model.teachers:
+        raise UsageError(
+            f"--augment {asked}: the texts made need a teacher to label them; pass --teacher, or leave it out"
+        )
+    if asked and not task.transfers:
+        parts = " and ".join(task.runtime.input_names)
+        raise UsageError(
+            f"--augment {asked}: for {task.name} with inputs of {parts} no texts are made; leave it out, and give "
+            "--unlabelled FILE where the teacher shall label more"
+        )
 
 
 def _unlabelled(source: str, task: TrainTask, columns: Mapping[str, str]) -> list[Input]:

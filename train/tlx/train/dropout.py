@@ -44,7 +44,8 @@ class ByteDropout(nn.Module):
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         if not self.training or not self.dropped:
             return values
-        kept = self.stream.take(values.shape) >= self.dropped
+        # In the values' type at once: a product with booleans converts them each time, in the backward pass too.
+        kept = (self.stream.take(values.shape) >= self.dropped).to(values.dtype)
         return (values * kept).mul_(256 / (256 - self.dropped))
 
 

@@ -147,10 +147,10 @@ def _document(folder: Path, manifest: Manifest, verified: bool) -> dict[str, Any
 
 
 def _print_table(manifest: Manifest) -> None:
-    from tlx.runtime.tasks import task_named
+    from tlx.export.verify import judged_by
 
     measured = [variant.metrics for name, variant in manifest.variants.items() if name != "torch"]
-    metric = task_named(manifest.task).from_manifest(manifest).main_of(measured[0] if measured else {})
+    metric = judged_by(manifest, measured[0] if measured else {})
     header = ["variant", "size MB", metric, "drop", "flips", "p50 ms", "texts/s", "default", "notes"]
     rows = [header]
     for name, variant in manifest.variants.items():

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from tlx.export.evidence import Evidence
 from tlx.runtime.errors import ExportError
+from tlx.runtime.folder import Manifest
+from tlx.runtime.metrics import LOWER_IS_BETTER
 from tlx.runtime.predictor import Predictor
+from tlx.runtime.tasks import task_named
 from tlx.runtime.tasks.task import Outputs, join_outputs
 
-__all__ = ["ParityReport", "verify"]
+__all__ = ["ParityReport", "judged_by", "verify"]
 
 ALONE = 64  # texts that are also run one by one
 EXACT = 1e-4  # how far fp32 outputs may be from torch's, as a share of the greatest (at least 1)
@@ -60,14 +63,23 @@ class ParityReport:
             )
 
 
-def verify(predictor: Predictor, evidence: Evidence, reference_metrics: Mapping[str, float]) -> ParityReport:
+def judged_by(manifest: Manifest, metrics: Mapping[str, float]) -> str:
+    """The metric that may not drop: the one that training chose the weights by, where it is measured and greater is better."""
+    chosen = manifest.settings.get("metric")
+    main = task_named(manifest.task).from_manifest(manifest).main_of(metrics)
+    return next((name for name in metrics if name == chosen and name not in LOWER_IS_BETTER), main)
+
+
+def verify(
+    predictor: Predictor, evidence: Evidence, reference_metrics: Mapping[str, float], manifest: Manifest
+) -> ParityReport:
     """The predictor's answers on the evidence, compared. `reference_metrics` are torch's, {} without data."""
     task, inputs = predictor.task, evidence.inputs
     found = predictor.run(inputs)
     if not np.isfinite(found.values).all():
         raise ExportError(f"variant {predictor.variant} gives NaN or infinity: its precision is too low for this model")
     metrics = {} if evidence.examples is None else task.metrics(found, evidence.examples)
-    main = task.main_of(metrics)
+    main = judged_by(manifest, metrics)
     chosen = [inputs[row] for row in np.linspace(0, len(inputs) - 1, min(ALONE, len(inputs))).astype(int)]
     # Each alone, and all of them among texts of other lengths, in one pass.
     alone = join_outputs([predictor.run([item]) for item in chosen], task.width)

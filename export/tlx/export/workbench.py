@@ -76,7 +76,7 @@ class Workbench:
 
     def judge(self, candidate: Candidate) -> ParityReport:
         with truncation_expected():
-            return verify(candidate.predictor, self.evidence, self.reference_metrics)
+            return verify(candidate.predictor, self.evidence, self.reference_metrics, self.manifest)
 
     def discard(self, candidate: Candidate) -> None:
         (self.stage / candidate.path).unlink(missing_ok=True)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "LOWER_IS_BETTER",
     "accuracy",
     "average_ranks",
     "ece",
@@ -21,6 +22,8 @@ __all__ = [
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Reals = NDArray[np.floating[Any]]
+LOWER_IS_BETTER = frozenset({"ece", "mse", "pseudo_perplexity"})
+"""The tasks' figures of which less is better, by name; of all others more is."""
 
 
 def accuracy(predicted: Ints, gold: Ints) -> float:

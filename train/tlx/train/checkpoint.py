@@ -34,6 +34,7 @@ class Progress:
     seconds: float = 0.0
     since_best: int = 0
     best: float | None = None
+    best_loss: float | None = None
     best_epoch: float = 0.0
     stopped: bool = False
     loss_sum: float = 0.0
@@ -45,7 +46,7 @@ class Progress:
     def best_metrics(self) -> dict[str, float]:
         """The figures of the best evaluation."""
         best = next(e for e in self.evaluations if e["epoch"] == self.best_epoch)
-        return {name: value for name, value in best.items() if name not in ("epoch", "step")}
+        return {name: value for name, value in best.items() if name not in ("epoch", "step", "validation_loss")}
 
 
 def save_checkpoint(folder: Path, modules: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:

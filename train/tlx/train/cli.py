@@ -57,6 +57,9 @@ def train_command(
     label: Annotated[str | None, typer.Option(help="The label column.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the data.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="The validation figure that chooses the weights, e.g. macro_f1.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     recipe: Annotated[str | None, typer.Option(help="A TOML file, or the name of a shipped recipe.")] = None,
     set_: Annotated[
@@ -95,7 +98,7 @@ def train_command(
             "hidden": hidden,
             "vocabulary": vocabulary,
         },
-        "train": {"epochs": epochs, "learning_rate": learning_rate, "seed": seed},
+        "train": {"epochs": epochs, "learning_rate": learning_rate, "metric": metric, "seed": seed},
         "augment": {"count": augment},
         "task": {"oos": oos},
     }

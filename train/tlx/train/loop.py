@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import nn
 from transformers import PreTrainedModel
 
-from tlx.runtime.errors import TrainingError
+from tlx.runtime.errors import TrainingError, UsageError
 from tlx.runtime.examples import Examples
+from tlx.runtime.metrics import LOWER_IS_BETTER
 from tlx.runtime.tasks.task import Encoded, Outputs, unit_index, unit_starts
 from tlx.train.batches import Rows, plan_batches, sorted_batches
 from tlx.train.checkpoint import Progress, load_checkpoint, load_state, save_checkpoint, save_state
@@ -33,6 +34,9 @@ from tlx.train.tasks.task import TrainTask
 __all__ = ["Fit", "Report", "fit", "judge", "predict_rows"]
 
 BEST = "best.safetensors"
+LOSS_STEP = 0.01
+"""Between equal figures, a validation loss that is lower by this share is worth going on for."""
+
 Report = Callable[[Progress, int], None]
 """Called after every step with where the loop is and the number of steps in all."""
 
@@ -55,6 +59,11 @@ class Fit:
     """No parameter starts from nothing: what the model has is judged before the first step, and kept if nothing beats it."""
     folder: Path
     """Checkpoints and the best weights lie here."""
+
+    @property
+    def metric(self) -> str:
+        """The figure that chooses the weights."""
+        return self.settings.metric or self.objective.task.main_metric
 
 
 def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> Progress:
@@ -97,6 +106,8 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
         replica is not None and run.objective.states is None and type(run.model).__module__.startswith("transformers.")
     )
     training_autocast = nullcontext if plain else autocast
+    if run.settings.metric is not None and not progress.step:
+        _check_metric(run, autocast, budget * 4)
     if run.starts_trained and not progress.step:
         _judge_and_keep(run, progress, autocast, budget * 4, accelerator)
     with _stoppable() as asked_to_stop:
@@ -274,19 +285,51 @@ def _judge_and_keep(
 
 def _evaluated(run: Fit, progress: Progress, autocast: Callable[[], AbstractContextManager[None]], budget: int) -> bool:
     """The figures, noted; True when they are the best so far."""
-    task, patience = run.objective.task, run.settings.patience
-    teacher = run.validation.teacher_outputs
     outputs = _validation_outputs(run, autocast, budget)
-    figures = task.metrics(outputs, run.validation_examples, None if teacher is None else teacher.values.numpy())
-    progress.evaluations.append({"epoch": progress.epoch, "step": progress.step, **figures})
-    value = figures[task.main_metric]
+    figures, loss = _figures(run, outputs), run.objective.task.validation_loss(outputs, run.validation_examples)
+    told = {} if loss is None else {"validation_loss": loss}
+    progress.evaluations.append({"epoch": progress.epoch, "step": progress.step, **figures, **told})
+    better, worth_going_on = _compared(run.metric, figures[run.metric], loss, progress)
+    progress.since_best = 0 if worth_going_on else progress.since_best + 1
+    progress.stopped = progress.since_best >= run.settings.patience
+    if better:
+        progress.best, progress.best_loss, progress.best_epoch = figures[run.metric], loss, progress.epoch
+    return better
+
+
+def _compared(metric: str, value: float, loss: float | None, progress: Progress) -> tuple[bool, bool]:
+    """Whether the figure is better than the best so far, and whether that is worth another evaluation's patience.
+
+    Equal figures are told apart by the loss of the validation rows, else the later one is taken: with few rows, or one
+    label in most of them, the first epoch would win every tie. A tie is worth patience where the loss fell by LOSS_STEP.
+    """
+    best, best_loss = progress.best, progress.best_loss
+    if best is None or math.isnan(best):
+        return True, True
+    if value != best:
+        better = value < best if metric in LOWER_IS_BETTER else value > best
+        return better, better
     # While nothing is right (taggers begin so: every tag is O), going on costs no patience.
-    if progress.best is None or value > progress.best or value == progress.best == 0.0:
-        progress.best, progress.best_epoch, progress.since_best = value, progress.epoch, 0
-        return True
-    progress.since_best += 1
-    progress.stopped = progress.since_best >= patience
-    return False
+    nothing = value == 0.0
+    if loss is None or best_loss is None:
+        return True, nothing
+    return loss < best_loss, nothing or loss < best_loss * (1.0 - LOSS_STEP)
+
+
+def _figures(run: Fit, outputs: Outputs) -> dict[str, float]:
+    teacher = run.validation.teacher_outputs
+    values = None if teacher is None else teacher.values.numpy()
+    return run.objective.task.metrics(outputs, run.validation_examples, values)
+
+
+def _check_metric(run: Fit, autocast: Callable[[], AbstractContextManager[None]], budget: int) -> None:
+    """Raises UsageError, before the first step, when the validation figures do not hold the one that shall choose."""
+    figures = _figures(run, _validation_outputs(run, autocast, budget))
+    if run.metric not in figures:
+        raise UsageError(
+            f"train.metric is {run.metric!r}, which {run.objective.task.name} does not measure on these validation rows: "
+            f"choose one of {', '.join(figures)}"
+        )
 
 
 def judge(run: Fit, device: torch.device) -> Outputs:

@@ -92,6 +92,8 @@ class TrainSection:
     max_grad_norm: float = _number(1.0, 0.001, 1e6)
     label_smoothing: float = _number(0.0, 0, 0.9)
     dropout: float | None = _number(None, 0, 0.9)
+    metric: str | None = None
+    """The validation figure that chooses the weights. Left out: the task's main one."""
     patience: int = _number(4, 1, 10_000)
     """Stop after so many evaluations without a better one. There is one an epoch."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

@@ -148,11 +148,13 @@ def _run(
         folder=folder,
     )
     with console.stage("train", 1000) as advance:
-        progress = fit(run, accelerator, _reporter(advance, task), resume=resume)
+        progress = fit(run, accelerator, _reporter(advance, run.metric), resume=resume)
     tuned = judge(run, accelerator.device)
     task.tune(tuned, data.validation)
     narrowed.restore()
     task.finish(model)
+    if recipe.train.metric is not None:
+        task.settings["metric"] = recipe.train.metric
     if accelerator.is_main_process:
         with staged_folder(out, overwrite=overwrite) as stage:
             write_model(stage, out, recipe, task, student, data, teachers, progress, len(rows))
@@ -413,7 +415,7 @@ def _wants_states(recipe: Recipe, task: TrainTask, teachers: Sequence[Teacher], 
     return all(hasattr(config, "num_hidden_layers") and not config.is_encoder_decoder for config in configs)
 
 
-def _reporter(advance: Advance, task: TrainTask) -> Report:
+def _reporter(advance: Advance, metric: str) -> Report:
     """Moves a bar of a thousand units, with the epoch, the loss and the best figure behind it."""
     shown = 0
 
@@ -421,7 +423,7 @@ def _reporter(advance: Advance, task: TrainTask) -> Report:
         nonlocal shown
         units = 1000 * progress.step // total
         loss = f"loss {progress.losses[-1][1]:.3f}" if progress.losses else ""
-        best = f"best {task.main_metric} {progress.best:.4f}" if progress.best is not None else ""
+        best = f"best {metric} {progress.best:.4f}" if progress.best is not None else ""
         advance(units - shown, f"epoch {progress.epoch + 1} {loss} {best}")
         shown = units
 

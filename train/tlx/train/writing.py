@@ -52,7 +52,7 @@ def write_model(
     student.tokenizer.save_pretrained(stage)
     task.write_extras(stage, model, recipe.model.max_tokens or 512)
     (stage / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
-    plot_training(stage / "training.png", progress, task.main_metric)
+    plot_training(stage / "training.png", progress, recipe.train.metric or task.main_metric)
     metrics = progress.best_metrics
     lineage: dict[str, Any] = {
         "base": recipe.model.base,

@@ -121,6 +121,7 @@ class TrainTagging(TrainTokens):
     """Entities, slots or parts of speech."""
 
     half = TokenClassification
+    tells_by_loss = True
     runtime: TokenClassification
 
     def __init__(self, examples: Examples, options: Mapping[str, Any]) -> None:

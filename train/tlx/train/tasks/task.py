@@ -37,6 +37,8 @@ class TrainTask(ABC):
     """Whether the small architectures (students/) have a head for it."""
     beside: ClassVar[bool] = False
     """Whether a teacher must run beside its student, because every step sees other inputs (`corrupted`)."""
+    tells_by_loss: ClassVar[bool] = False
+    """Whether `validation_loss` tells weights apart whose figures, being shares of right answers, are equal."""
     runtime: Task
     group: int = 1
     """Rows that belong together and share every batch (a text and its positive)."""
@@ -183,6 +185,15 @@ class TrainTask(ABC):
     ) -> dict[str, float]:
         """Validation figures; `main_metric` is among them, greater is better."""
         return self.runtime.metrics(outputs, examples)
+
+    def validation_loss(self, outputs: Outputs, examples: Examples) -> float | None:
+        """The task's own loss over the validation rows' values; None where it does not tell (`tells_by_loss`)."""
+        if not self.tells_by_loss or examples.gold is None:
+            return None
+        gold = self.gold(examples, outputs.encoded)
+        if gold is None:
+            return None
+        return float(self.loss(torch.from_numpy(outputs.values), Batch(inputs={}, gold=gold.values), 0.0))
 
     def tune(self, outputs: Outputs, examples: Examples) -> None:
         """Chooses on the validation rows what the answers need beside the weights (thresholds), into `settings`.

@@ -17,9 +17,10 @@ from tlx.runtime.tasks.task import Encoded
 
 
 def lines(path: Path, count: int = 150, seed: int = 0) -> Path:
-    """Texts of one word again and again, so that what is masked can be seen beside it."""
+    """Texts of one word again and again, of several lengths, so that what is masked can be seen beside it."""
     draw, words = random.Random(seed), sorted({word for group in WORDS.values() for word in group})
-    path.write_text("\n\n".join(" ".join([draw.choice(words)] * 8) for _ in range(count)), encoding="utf-8")
+    texts = (" ".join([draw.choice(words)] * draw.randint(6, 14)) for _ in range(count))
+    path.write_text("\n\n".join(texts), encoding="utf-8")
     return path
 
 
@@ -153,7 +154,8 @@ def test_texts_of_another_script_extend_the_vocabulary(base: Path, tmp_path: Pat
     from tlx.train.tasks.filling import TrainFilling
 
     source = tmp_path / "zh.txt"
-    source.write_text("\n".join(["请帮我取消信用卡", "明天天气怎么样", "关掉厨房的灯"] * 8), encoding="utf-8")
+    texts = [f"{text} {n}" for text in ("请帮我取消信用卡", "明天天气怎么样", "关掉厨房的灯") for n in range(8)]
+    source.write_text("\n".join(texts), encoding="utf-8")
     trained(source, base, tmp_path / "zh", train={"epochs": 1})
     before, after = len(load_tokenizer(str(base))), len(load_tokenizer(str(tmp_path / "zh")))
     assert after > before + 15

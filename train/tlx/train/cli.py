@@ -44,6 +44,7 @@ def train_command(
     layers: Annotated[int | None, typer.Option(help="Layers that a transformer student keeps.")] = None,
     hidden: Annotated[int | None, typer.Option(help="Width of the student.")] = None,
     vocabulary: Annotated[int | None, typer.Option(help="Tokens that the student keeps.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Tokens of a text that the model reads.")] = None,
     unlabelled: Annotated[
         list[str] | None, typer.Option(help="More texts for the teacher to label (repeatable).")
     ] = None,
@@ -97,6 +98,7 @@ def train_command(
             "layers": layers,
             "hidden": hidden,
             "vocabulary": vocabulary,
+            "max_tokens": max_tokens,
         },
         "train": {"epochs": epochs, "learning_rate": learning_rate, "metric": metric, "seed": seed},
         "augment": {"count": augment},

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from tlx.runtime.tasks.task import Task
 from tlx.train.recipe import Recipe
 
-__all__ = ["USUAL_TOKENS", "augment_count", "bf16_pays", "max_tokens_for", "resolve_training"]
+__all__ = ["READS", "USUAL_TOKENS", "augment_count", "bf16_pays", "resolve_max_tokens", "resolve_training"]
 
 STEPS = 1000
 """A run of a transformer has so many steps or more, as long as a step keeps a quarter of its usual rows."""
+
+READS = 512
+"""Tokens that a model reads unless it is told or cannot; students without positions could read any number."""
 
 USUAL_TOKENS = 64
 """Texts of up to so many tokens on average count as one row each; longer ones count in proportion."""
@@ -36,17 +39,22 @@ def augment_count(recipe: Recipe, labelled: int, tokens: float) -> int:
     return int(min(max(16 * labelled, 20_000), 240_000) / _weight(tokens))
 
 
-def max_tokens_for(recipe: Recipe, lengths: NDArray[np.int64], limit: int, task: Task) -> int:
-    """What 99.9 % of the training texts need, rounded up to 16, at least 64, within what the model can take.
+def resolve_max_tokens(recipe: Recipe, lengths: NDArray[np.int64], limit: int, task: Task) -> Recipe:
+    """The recipe with both limits filled in; `lengths` are those of the training texts, `limit` what model and tokenizer take.
 
-    A task that reads long inputs in windows has its own: texts longer than those of training may come.
+    The model reads up to READS tokens, or more where the training texts have more: texts longer than those of training may
+    come. Those of training are cut at what 99.9 % of them need, rounded up to 16, at least 64, so that one odd text does not
+    set the cost of all. A task that reads long inputs in windows has its own limit, which is both.
     """
-    if recipe.model.max_tokens is not None:
-        return min(recipe.model.max_tokens, limit)
-    if task.window is not None:
-        return min(limit, task.window)
+    given = recipe.model.max_tokens
     needed = int(np.quantile(lengths, 0.999)) if len(lengths) else 64
-    return int(min(max(-(-needed // 16) * 16, 64), limit))
+    trains = max(-(-needed // 16) * 16, 64)
+    if given is not None or task.window is not None:
+        trains = reads = min(given or task.window or limit, limit)
+    else:
+        reads = min(max(trains, READS), limit)
+    trains = min(recipe.train.max_tokens or trains, reads)
+    return recipe.updated("model", max_tokens=reads).updated("train", max_tokens=trains)
 
 
 def resolve_training(

@@ -71,7 +71,8 @@ class ModelSection:
     vocabulary: int | None = _number(None, 200, 1_000_000)
     """Tokens that the student keeps of its teacher's vocabulary. Left out: all (transformer), 12,000 (small students)."""
     max_tokens: int | None = _number(None, 4, 8192)
-    """Longer texts are cut. Left out: what 99.9 % of the training texts need, at least 64, at most the model's limit."""
+    """The model reads so many tokens of a text, in training and ever after. Left out: 512, or the base's limit where that is
+    less; for tasks that read in windows, the window."""
     random_weights: bool = False
     """Keep the base's shape and tokenizer, but start from random weights (to see what pretraining is worth)."""
 
@@ -87,6 +88,9 @@ class TrainSection:
     batch_rows: int | None = _number(None, 1, 65_536)
     """Rows a step on average: batches hold a budget of tokens, batch_rows times the mean length. Left out: 32 (8 to 32 where
     the data are few), 128 for small students, and what the task wants where contrast within the batch is learnt."""
+    max_tokens: int | None = _number(None, 4, 8192)
+    """Training texts are cut at so many tokens, at most model.max_tokens. Left out: that where it is given, else what 99.9 % of
+    them need, at least 64."""
     weight_decay: float = _number(0.01, 0, 1)
     warmup_share: float = _number(0.1, 0, 0.9)
     max_grad_norm: float = _number(1.0, 0.001, 1e6)

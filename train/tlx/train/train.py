@@ -25,7 +25,7 @@ from tlx.train.batches import Ragged, Rows, TokenRows, encode, token_rows, token
 from tlx.train.building import Student, build
 from tlx.train.checkpoint import Progress
 from tlx.train.console import Advance, Console
-from tlx.train.defaults import augment_count, max_tokens_for, resolve_training
+from tlx.train.defaults import augment_count, resolve_max_tokens, resolve_training
 from tlx.train.loop import Fit, Report, fit, judge
 from tlx.train.objective import HiddenStates, Objective
 from tlx.train.pretrained import model_hashes, token_limit
@@ -271,7 +271,8 @@ def _transfer_inputs(
 def _mean_tokens(recipe: Recipe, task: TrainTask, data: Data, teacher: Teacher) -> float:
     """How many tokens of the teacher's a training input has on average, cut where it would be."""
     limit = token_limit(teacher.model, teacher.tokenizer)
-    tokens = tokens_of(teacher.tokenizer, min(recipe.model.max_tokens or limit, limit), task.runtime)
+    wanted = min(recipe.model.max_tokens or limit, recipe.train.max_tokens or limit, limit)
+    tokens = tokens_of(teacher.tokenizer, wanted, task.runtime)
     return sum(len(row) for row in encode(task.runtime, tokens, data.train.inputs).rows) / max(len(data.train), 1)
 
 
@@ -325,12 +326,16 @@ def _rows(
     limit = token_limit(model, student.tokenizer)
     whole = tokens_of(student.tokenizer, limit, half)
     lengths = np.array([len(row) for row in encode(half, whole, data.train.inputs).rows], dtype=np.int64)
-    max_tokens = max_tokens_for(recipe, lengths, limit, half)
+    recipe = resolve_max_tokens(recipe, lengths, limit, half)
+    max_tokens, reads = int(recipe.train.max_tokens or limit), int(recipe.model.max_tokens or limit)
     tokens = tokens_of(student.tokenizer, max_tokens, half)
-    recipe = recipe.updated("model", max_tokens=max_tokens)
     parts = ([*data.train.inputs, *inputs], list(data.validation.inputs))
-    encoded = [encode(half, tokens, part) for part in parts]
-    encoded[0] = task.arranged(encoded[0], max_tokens)
+    labelled = encode(half, tokens, data.train.inputs)
+    _tell_cut(labelled.truncated, len(data.train), max_tokens, limit, console)
+    encoded = [
+        task.arranged(encode(half, tokens, parts[0]) if inputs else labelled, max_tokens),
+        encode(half, tokens_of(student.tokenizer, reads, half), parts[1]),
+    ]
     width, depth = (getattr(model.config, name, n) for name, n in (("hidden_size", 384), ("num_hidden_layers", 6)))
     row_lengths = np.array([len(row) for row in encoded[0].rows], dtype=np.int64)
     recipe = resolve_training(recipe, row_lengths, width, depth, device, task.rows_a_step)
@@ -353,13 +358,21 @@ def _rows(
     # One teacher that runs beside the student anyway answers there.
     asked = ([] if aligned and len(teachers) == 1 else parts[0], [] if task.beside else parts[1])
     answers = _answers(recipe, task, teachers, student, asked, encoded, folder, console)
-    gold = task.gold(data.train, encoded[0] if not inputs else encode(half, tokens, data.train.inputs))
+    gold = task.gold(data.train, labelled if inputs else encoded[0])
     if gold is not None and inputs:
         rest = task.unlabelled_gold(encode(half, tokens, inputs))
         gold = None if rest is None else gold.followed_by(rest)
     train_rows = Rows(student=own, gold=gold, teacher_outputs=answers[0], teacher=theirs, group=task.group)
     held_rows = Rows(student=held, gold=task.held_gold(encoded[1]), teacher_outputs=answers[1])
     return recipe, Prepared(train=train_rows, validation=held_rows, validation_encoded=encoded[1])
+
+
+def _tell_cut(count: int, total: int, max_tokens: int, limit: int, console: Console) -> None:
+    """Says how many training texts lose their end, and what would keep it."""
+    if not count:
+        return
+    advice = f"--max-tokens keeps up to {limit}" if max_tokens < limit else "the model takes no more"
+    console.say(f"warning: training texts longer than {max_tokens} tokens are cut: {count} of {total} ({advice})")
 
 
 def _teacher_rows(teacher: Teacher, half: Task, max_tokens: int, inputs: Sequence[Input]) -> TokenRows:
@@ -383,6 +396,7 @@ def _answers(
     answers: list[Ragged | None] = [None for _ in asked]
     if not teachers:
         return answers
+    limits = int(recipe.train.max_tokens or 0), int(recipe.model.max_tokens or 0)
     cache = folder / "cache" if recipe.distil.cache is None else Path(recipe.distil.cache)
     with console.stage("teacher", len(teachers) * sum(map(len, asked))) as advance:
         for index, part in enumerate(asked):
@@ -394,7 +408,7 @@ def _answers(
                 part,
                 encoded[index],
                 student.tokenizer,
-                int(recipe.model.max_tokens or 0),
+                limits[index],
                 cache,
                 recipe.train.precision,
                 lambda n: advance(n, ""),

@@ -15,6 +15,7 @@ from tlx.runtime.examples import Examples
 from tlx.runtime.folder import MANIFEST, Folder, Manifest, Variant, file_record
 from tlx.train.building import Student
 from tlx.train.checkpoint import Progress
+from tlx.train.defaults import READS
 from tlx.train.plot import plot_training
 from tlx.train.recipe import Recipe
 from tlx.train.tasks.task import TrainTask
@@ -49,8 +50,11 @@ def write_model(
     if recipe.train.save_precision == "fp16":
         model = model.half()
     model.save_pretrained(stage)
+    max_tokens = recipe.model.max_tokens or READS
+    if task.runtime.window is None:  # a window is no limit: what does not fit comes in the next
+        student.tokenizer.model_max_length = max_tokens
     student.tokenizer.save_pretrained(stage)
-    task.write_extras(stage, model, recipe.model.max_tokens or 512)
+    task.write_extras(stage, model, max_tokens)
     (stage / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
     plot_training(stage / "training.png", progress, recipe.train.metric or task.main_metric)
     metrics = progress.best_metrics
@@ -76,7 +80,7 @@ def write_model(
     manifest = Manifest(
         task=task.name,
         labels=task.labels,
-        max_tokens=recipe.model.max_tokens or 512,
+        max_tokens=max_tokens,
         settings=task.settings,
         files={name: file_record(stage, name) for name in ("config.json", "tokenizer.json")},
         variants={"torch": Variant(name="torch", file=torch_file, metrics=metrics)},

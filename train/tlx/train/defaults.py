@@ -85,8 +85,10 @@ def resolve_training(
             rate = min(1e-4 * (384 / hidden_size) * (6 / layers), 5e-4)
     rows, weight = len(lengths), _weight(float(lengths.mean()) if len(lengths) else 0.0)
     if epochs is None:
-        seen = (1_200_000 if small and distils else 180_000 if distils else 90_000) / weight
-        least = max(round(4 / weight), 2)
+        # A transformer on few documents needs its steps; a small student's many transfer texts would take hours.
+        effort = weight if small else weight**0.5
+        seen = (1_200_000 if small and distils else 180_000 if distils else 90_000) / effort
+        least = max(round(4 / effort), 2)
         epochs = float(min(max(round(seen / max(rows, 1)), least), 30))
     batch_rows = settings.batch_rows or 128
     if not small and settings.batch_rows is None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tlx.runtime.column_files import _are_columns, file_format
 from tlx.runtime.errors import DataError, UsageError
-from tlx.runtime.examples import read_table
 from tlx.runtime.predictions import read_file
+from tlx.runtime.tables import read_table
 from tlx.runtime.tagged import read_tagged
 from tlx.runtime.tasks import guess_task, task_named
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tlx.runtime.errors import DataError
-from tlx.runtime.examples import Examples, iterate_texts, read_table
+from tlx.runtime.examples import Examples
+from tlx.runtime.tables import iterate_texts, read_table
 from tlx.runtime.tasks.classification import TextClassification
 
 

@@ -172,7 +172,7 @@ def test_texts_without_spaces_are_noted(written: Callable[..., Path]) -> None:
 
 
 def test_json_of_one_document_is_a_table(written: Callable[..., Path]) -> None:
-    from tlx.runtime.examples import read_table
+    from tlx.runtime.tables import read_table
 
     assert read_table(written([{"text": "a"}, {"text": "b"}], indent=2)).columns == {"text": ["a", "b"]}
     assert read_table(written('{"text": "a"}\n{"text": "b"}\n', "lines.json")).columns == {"text": ["a", "b"]}

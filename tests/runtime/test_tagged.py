@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlx.runtime.errors import DataError
-from tlx.runtime.examples import read_table
+from tlx.runtime.tables import read_table
 from tlx.runtime.tagged import _words_of_spans, find_words, holds_tags, join_words, ordered_tags, read_tagged
 from tlx.runtime.tasks import guess_task, task_named
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tlx.runtime.errors import DataError, UsageError
-from tlx.runtime.examples import read_text
+from tlx.runtime.tables import read_text
 
 __all__ = ["COLUMNS", "Sentence", "file_format", "read_sentences"]
 

@@ -14,8 +14,8 @@ from typing import IO, Any
 
 from tlx.runtime.column_files import file_format
 from tlx.runtime.errors import DataError, UsageError
-from tlx.runtime.examples import iterate_texts
 from tlx.runtime.predictor import Predictor
+from tlx.runtime.tables import iterate_texts
 from tlx.runtime.tasks import Task
 from tlx.runtime.tasks.task import Input
 

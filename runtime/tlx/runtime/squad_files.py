@@ -9,8 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tlx.runtime.columns import column_texts, pick_column
 from tlx.runtime.errors import DataError
-from tlx.runtime.examples import Table, column_texts, is_missing, pick_column, read_table
+from tlx.runtime.tables import Table, is_missing, read_table
 
 __all__ = ["ANSWER_NAMES", "Gold", "Question", "answer_spans", "is_squad", "read_questions"]
 

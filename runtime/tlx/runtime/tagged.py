@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from tlx.runtime.column_files import COLUMNS, read_sentences
+from tlx.runtime.columns import TEXT_NAMES, column_texts, pick_column
 from tlx.runtime.errors import DataError
-from tlx.runtime.examples import TEXT_NAMES, Table, column_texts, is_missing, pick_column, read_table
 from tlx.runtime.spelling import CJK
+from tlx.runtime.tables import Table, is_missing, read_table
 
 __all__ = [
     "Tagged",

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tlx.runtime.column_files import COLUMNS
+from tlx.runtime.columns import LABEL_NAMES, TEXT_NAMES, column_texts, pick_column
 from tlx.runtime.errors import DataError
-from tlx.runtime.examples import LABEL_NAMES, TEXT_NAMES, Table, column_texts, pick_column, read_table
+from tlx.runtime.tables import Table, read_table
 from tlx.runtime.tagged import Words, find_words, holds_tags, read_conll, read_tagged
 
 __all__ = ["IntentsAndSlots", "read_intents_and_slots"]

@@ -43,7 +43,8 @@ def guess_task(source: str | Path, columns: Mapping[str, str] | None = None) -> 
     Raises DataError when it cannot be read.
     """
     from tlx.runtime.column_files import file_format
-    from tlx.runtime.examples import GOLD_NAMES, read_table
+    from tlx.runtime.columns import GOLD_NAMES
+    from tlx.runtime.tables import read_table
 
     suffix, last = file_format(source), "text-classification"
     for name in TASKS:

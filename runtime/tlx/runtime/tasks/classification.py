@@ -139,15 +139,9 @@ class TextClassification(Task):
 
     @classmethod
     def _read(cls, source: str | Path, columns: Mapping[str, str], split: str, oos: str | None) -> Examples:
-        from tlx.runtime.examples import (
-            LABEL_NAMES,
-            Examples,
-            input_columns,
-            inputs_in,
-            pick_column,
-            read_table,
-            told,
-        )
+        from tlx.runtime.columns import LABEL_NAMES, input_columns, inputs_in, pick_column, told
+        from tlx.runtime.examples import Examples
+        from tlx.runtime.tables import read_table
         from tlx.runtime.tasks.labels import ordered_labels, read_column, read_indicators
 
         table = read_table(source, split=split)

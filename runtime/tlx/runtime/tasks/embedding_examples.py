@@ -10,20 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlx.runtime.columns import LABEL_NAMES, TEXT_NAMES, column_texts, pick_column, pick_pair, told
 from tlx.runtime.errors import DataError
-from tlx.runtime.examples import (
-    LABEL_NAMES,
-    TEXT_NAMES,
-    Examples,
-    Table,
-    column_texts,
-    is_missing,
-    pick_column,
-    pick_pair,
-    read_table,
-    told,
-)
+from tlx.runtime.examples import Examples
 from tlx.runtime.ranking import Relevance
+from tlx.runtime.tables import Table, is_missing, read_table
 from tlx.runtime.tasks.task import Floats
 
 __all__ = ["read", "relevance_of_labels", "retrieval"]

@@ -108,7 +108,9 @@ class FillMask(Task):
     @classmethod
     def read(cls, source: str | Path, columns: Mapping[str, str], *, split: str = "train") -> Examples:
         """Plain texts, to be scored: the lines of a .txt, or the text column of another file. Blank ones are left out."""
-        from tlx.runtime.examples import TEXT_NAMES, Examples, is_missing, pick_column, read_table
+        from tlx.runtime.columns import TEXT_NAMES, pick_column
+        from tlx.runtime.examples import Examples
+        from tlx.runtime.tables import is_missing, read_table
 
         table = read_table(source, split=split)
         column = pick_column(table, "text", TEXT_NAMES, columns.get("text"))

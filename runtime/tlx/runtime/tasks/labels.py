@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tlx.runtime.errors import DataError
-from tlx.runtime.examples import is_missing
+from tlx.runtime.tables import is_missing
 
 if TYPE_CHECKING:
-    from tlx.runtime.examples import Table
+    from tlx.runtime.tables import Table
 
 __all__ = [
     "is_list",

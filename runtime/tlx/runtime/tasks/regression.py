@@ -19,8 +19,9 @@ from tlx.runtime.tasks.task import Floats, Outputs, Task
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tlx.runtime.examples import Examples, Table
+    from tlx.runtime.examples import Examples
     from tlx.runtime.folder import Manifest
+    from tlx.runtime.tables import Table
 
 __all__ = ["TASK", "Regression", "Score"]
 
@@ -67,7 +68,8 @@ class Regression(Task):
     def recognises(cls, suffix: str, columns: Mapping[str, Any]) -> bool:
         """A column called score, similarity or rating that holds a number, and none that is called as labels are; or a label
         that is a number and not whole."""
-        from tlx.runtime.examples import LABEL_NAMES, SCORE_NAMES, number_in
+        from tlx.runtime.columns import LABEL_NAMES, SCORE_NAMES
+        from tlx.runtime.tables import number_in
 
         numbers = {name.lower(): number_in(value) for name, value in columns.items()}
         label = next((name for name in LABEL_NAMES if name in numbers), None)
@@ -95,15 +97,9 @@ class Regression(Task):
 
         Raises DataError for a missing column or text, and for a score that is no finite number.
         """
-        from tlx.runtime.examples import (
-            SCORE_NAMES,
-            Examples,
-            input_columns,
-            inputs_in,
-            pick_column,
-            read_table,
-            told,
-        )
+        from tlx.runtime.columns import SCORE_NAMES, input_columns, inputs_in, pick_column, told
+        from tlx.runtime.examples import Examples
+        from tlx.runtime.tables import read_table
 
         table = read_table(source, split=split)
         names = input_columns(table, columns)
@@ -168,7 +164,7 @@ def gold_scores(examples: Examples) -> Floats:
 
 
 def _score(table: Table, row: int, column: str, value: Any) -> float:
-    from tlx.runtime.examples import is_missing, number_in
+    from tlx.runtime.tables import is_missing, number_in
 
     number = number_in(value)
     if number is not None and abs(number) <= float(np.finfo(np.float32).max):

@@ -57,7 +57,7 @@ class TokenTask(Task):
     def inputs_of(self, source: str | Path, columns: Mapping[str, str]) -> list[Input]:
         """The texts of a file, tagged or not."""
         from tlx.runtime.column_files import COLUMNS, file_format
-        from tlx.runtime.examples import read_table
+        from tlx.runtime.tables import read_table
         from tlx.runtime.tagged import holds_tags, read_tagged
 
         tagged = file_format(source) in COLUMNS

@@ -183,7 +183,8 @@ class Task(ABC):
 
     def inputs_of(self, source: str | Path, columns: Mapping[str, str]) -> list[Input]:
         """The inputs of a file whose gold, if any, does not matter. Raises DataError naming file and line."""
-        from tlx.runtime.examples import read_inputs, read_table
+        from tlx.runtime.columns import read_inputs
+        from tlx.runtime.tables import read_table
 
         return read_inputs(read_table(source), columns, self.input_names)
 

@@ -13,9 +13,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from tlx.runtime.columns import TEXT_NAMES, pick_column
 from tlx.runtime.errors import DataError, UsageError
-from tlx.runtime.examples import TEXT_NAMES, Examples, is_missing, pick_column, read_table
+from tlx.runtime.examples import Examples
 from tlx.runtime.folder import MANIFEST, open_folder
+from tlx.runtime.tables import is_missing, read_table
 from tlx.runtime.tasks.classification import TextClassification
 from tlx.runtime.tasks.task import Encoded, Outputs
 from tlx.train.batches import Batch, Ragged

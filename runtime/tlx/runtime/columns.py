@@ -1,0 +1,158 @@
+"""Which columns of a table hold the texts, and which what is to be learnt: by their usual names, or as asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tlx.runtime.errors import DataError
+from tlx.runtime.tables import Table, is_missing
+from tlx.runtime.tasks.task import Input
+
+__all__ = [
+    "GOLD_NAMES",
+    "LABEL_NAMES",
+    "SCORE_NAMES",
+    "TEXT_NAMES",
+    "column_texts",
+    "input_columns",
+    "inputs_in",
+    "pick_column",
+    "pick_pair",
+    "read_inputs",
+    "told",
+]
+
+TEXT_NAMES = (
+    "text",
+    "sentence",
+    "utterance",
+    "query",
+    "question",
+    "content",
+    "review",
+    "comment",
+    "document",
+    "body",
+    "tweet",
+    "message",
+    "post",
+    "article",
+    "abstract",
+    "description",
+    "input",
+    "title",
+    "headline",
+)
+LABEL_NAMES = (
+    "labels",
+    "label_text",
+    "label_name",
+    "label",
+    "intent",
+    "category",
+    "class",
+    "target",
+    "sentiment",
+    "topic",
+    "emotion",
+    "entailment",
+    "gold_label",
+)
+SCORE_NAMES = ("score", "similarity", "rating")
+GOLD_NAMES = (*LABEL_NAMES, *SCORE_NAMES)
+PAIR_NAMES = (
+    ("sentence1", "sentence2"),
+    ("sentence_a", "sentence_b"),
+    ("text", "text_pair"),
+    ("text1", "text2"),
+    ("text_a", "text_b"),
+    ("premise", "hypothesis"),
+    ("question1", "question2"),
+    ("question", "context"),
+    ("question", "sentence"),
+    ("query", "passage"),
+    ("query", "document"),
+    ("query", "positive"),
+    ("query", "answer"),
+    ("question", "answer"),
+    ("anchor", "positive"),
+)
+"""Columns that come in twos, in order."""
+
+MOST_TOLD = 8
+
+
+def pick_column(table: Table, kind: str, names: Sequence[str], asked: str | None) -> str:
+    """The column asked for, or the first of the usual `names` that is there. Raises DataError listing the columns."""
+    there = ", ".join(table.columns)
+    if asked is not None:
+        if asked not in table.columns:
+            raise DataError(f"{table.source} has no column {asked!r} (it has: {there}): name one with --{kind}")
+        return asked
+    lowered = {name.lower(): name for name in reversed(list(table.columns))}
+    for name in names:
+        if name in lowered:
+            return lowered[name]
+    raise DataError(f"{table.source} has no column that looks like a {kind} (it has: {there}): name it with --{kind}")
+
+
+def pick_pair(table: Table, columns: Mapping[str, str]) -> tuple[str, str] | None:
+    """The two columns of a pair of texts: those asked for as "text" and "text_pair", or usual names that are both there.
+
+    None when the table holds single texts. Raises DataError when one that was asked for is not there.
+    """
+    if "text_pair" in columns:
+        first = pick_column(table, "text", [pair[0] for pair in PAIR_NAMES], columns.get("text"))
+        return first, pick_column(table, "text-pair", (), columns["text_pair"])
+    if "text" in columns:
+        return None
+    lowered = {name.lower(): name for name in table.columns}
+    return next(((lowered[a], lowered[b]) for a, b in PAIR_NAMES if a in lowered and b in lowered), None)
+
+
+def column_texts(table: Table, column: str, *, blank: bool = False) -> list[str]:
+    """A column as texts. Raises DataError naming the row where one is missing; `blank` lets empty strings pass."""
+    texts = []
+    for row, value in enumerate(table.columns[column]):
+        if value is None or value != value or (not blank and is_missing(value)):
+            raise DataError(f"{table.where(row)}: column {column!r} is empty: give a text or remove the row")
+        if isinstance(value, (list, tuple, dict)):
+            raise DataError(f"{table.where(row)}: column {column!r} holds a {type(value).__name__}: wanted a text")
+        texts.append(value if isinstance(value, str) else str(value))
+    return texts
+
+
+def input_columns(table: Table, columns: Mapping[str, str]) -> tuple[str, ...]:
+    """The columns that hold the inputs: one of texts, or the two of a pair."""
+    return pick_pair(table, columns) or (pick_column(table, "text", TEXT_NAMES, columns.get("text")),)
+
+
+def inputs_in(table: Table, names: Sequence[str], *, blank: bool = False) -> list[Input]:
+    """The inputs that the columns hold: a text each, or a tuple of them where the columns are several."""
+    if len(names) == 1:
+        return list(column_texts(table, names[0], blank=blank))
+    return list(zip(*(column_texts(table, name, blank=blank) for name in names), strict=True))
+
+
+def read_inputs(table: Table, columns: Mapping[str, str], names: Sequence[str], *, blank: bool = True) -> list[Input]:
+    """The inputs of a table, without gold: one text each, or several where `names` are several."""
+    if len(names) == 1:
+        return inputs_in(table, [pick_column(table, "text", TEXT_NAMES, columns.get("text"))], blank=blank)
+    chosen = [columns.get(name) or name for name in names]
+    if len(names) == 2 and not set(chosen) <= set(table.columns):
+        chosen = list(pick_pair(table, columns) or chosen)
+    for name in chosen:
+        pick_column(table, "text-pair" if name == chosen[-1] else "text", (), name)
+    return inputs_in(table, chosen, blank=blank)
+
+
+def told(table: Table, inputs: Sequence[str], gold: Sequence[str]) -> str:
+    """What a table was read as, in words: what is learnt from what, and what was not read."""
+    left = [name for name in table.columns if name not in (*inputs, *gold)]
+    learnt = f"{_names(gold)} from {_names(inputs)}" if gold else _names(inputs)
+    return f"{learnt} (not read: {_names(left)})" if left else learnt
+
+
+def _names(columns: Sequence[str]) -> str:
+    more = f" and {len(columns) - MOST_TOLD} more" if len(columns) > MOST_TOLD else ""
+    return ", ".join(repr(name) for name in columns[:MOST_TOLD]) + more

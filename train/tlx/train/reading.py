@@ -1,0 +1,70 @@
+"""What a recipe names is read: the examples, the split, the task they are for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tlx.runtime.errors import DataError, UsageError
+from tlx.runtime.examples import Examples
+from tlx.runtime.folder import file_record
+from tlx.runtime.tasks import guess_task
+from tlx.train.pretrained import model_hashes
+from tlx.train.recipe import Recipe
+from tlx.train.split import stratified_split
+from tlx.train.tasks import train_task
+from tlx.train.tasks.task import TrainTask
+from tlx.train.writing import Data
+
+__all__ = ["hashes_of", "read_data", "reading"]
+
+LABELS_TOLD = 6
+
+
+def read_data(recipe: Recipe) -> tuple[Recipe, Data, TrainTask]:
+    """The examples, split, and the task they are for."""
+    section = recipe.data
+    if section.train is None:
+        raise UsageError("there is no training data: name a file, as in `tlx train data/train.csv --out models/mine`")
+    named = {"text": section.text, "text_pair": section.text_pair, "label": section.label}
+    columns = {name: value for name, value in named.items() if value is not None}
+    kind = train_task(recipe.model.task or guess_task(section.train, columns))
+    whole = kind.half.read(section.train, columns)
+    task = kind(whole, recipe.task)
+    if not task.learns_alone and not recipe.model.teachers:
+        raise UsageError(
+            f"{kind.half.name} learns from a teacher when the texts stand alone: pass --teacher, or labels, scores or pairs"
+        )
+    if section.validation is not None:
+        held = kind.half.read(section.validation, columns, split="validation")
+        data = Data(train=whole, validation=held, sources=(whole, held))
+    else:
+        share, seed = section.validation_share, recipe.train.seed
+        first, held = stratified_split(whole, share, seed, task.strata, task.split_group)
+        data = Data(train=first, validation=held, sources=(whole,))
+    if not len(data.validation) or not len(data.train):
+        raise DataError(
+            f"{section.train} has {len(whole)} rows: none can be held out and leave each label one to learn from; "
+            "pass --validation FILE, or add rows"
+        )
+    task.check_examples(data.validation)
+    first, held, more = task.completed(data.train, data.validation, recipe.train.seed)
+    data = Data(train=first, validation=held, sources=(*data.sources, *more))
+    return recipe.updated("model", task=kind.half.name), data, task
+
+
+def reading(task: TrainTask, examples: Examples) -> str:
+    """What the data were taken for, so that a wrong guess is seen before the work begins."""
+    parts = [examples.told] if examples.told else []
+    if task.labels:
+        shown = ", ".join(task.labels[:LABELS_TOLD]) + (", …" if len(task.labels) > LABELS_TOLD else "")
+        parts.append(f"{len(task.labels)} labels: {shown}")
+    return f"{task.name}: {'; '.join(parts) or examples.source} (else: --task, --text, --label)"
+
+
+def hashes_of(recipe: Recipe, data: Data) -> dict[str, str]:
+    """The sha256 of every file that the run reads. Raises IntegrityError where a model is not what its manifest says."""
+    found = {part.source: part.sha256 for part in data.sources}
+    for source in (*recipe.model.teachers, *filter(None, [recipe.model.base])):
+        found |= model_hashes(source)
+    files = [path for path in map(Path, recipe.data.unlabelled) if path.is_file()]
+    return found | {str(path): file_record(path.parent, path.name).sha256 for path in files}

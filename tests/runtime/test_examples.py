@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from tlx.runtime.columns import trained_columns
 from tlx.runtime.errors import DataError
 from tlx.runtime.examples import Examples
+from tlx.runtime.folder import Manifest
 from tlx.runtime.tables import iterate_texts, read_table
 from tlx.runtime.tasks.classification import TextClassification
 
@@ -178,3 +181,32 @@ def test_what_was_read_is_told(tmp_path: Path) -> None:
 def test_nested_cells_are_refused_with_their_line(row: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line 1: column '(text|label)' holds"):
         parse(write(tmp_path, "d.jsonl", row + "\n"))
+
+
+def test_rows_marked_as_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
+    snli = [{"sentence1": "a", "sentence2": "b", "gold_label": label} for label in ("neutral", "-", "entailment", "-")]
+    path = write(tmp_path, "d.jsonl", "\n".join(map(json.dumps, snli)))
+    with pytest.warns(UserWarning, match=r"2 of 4 rows have no label \('-'\) and are left out \(the first: .*line 2\)"):
+        examples = parse(path)
+    assert (len(examples), examples.labels) == (2, ("entailment", "neutral"))
+    with pytest.warns(UserWarning, match="1 of 4 rows have no label"):
+        assert parse(write(tmp_path, "d.csv", "text,label\na,0\nb,1\nc,-1\nd,2\n")).gold == ["0", "1", "2"]
+    assert parse(write(tmp_path, "e.csv", "text,label\na,0\nb,1\nc,-1\n")).gold == ["0", "1", "-1"]
+
+
+def test_a_first_row_that_is_data_and_every_empty_row_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="put a row of names first: this one seems to be data"):
+        parse(write(tmp_path, "d.csv", "1,Stocks fell on Monday as oil prices reached a new high\n2,b\n"))
+    with pytest.raises(DataError, match=r"line 3: column 'text' is empty \(2 rows in all\)"):
+        parse(write(tmp_path, "e.csv", "text,label\na,x\n,y\n ,x\n"))
+
+
+def test_columns_told_to_training_serve_where_the_file_has_them(tmp_path: Path) -> None:
+    told_then = {"recipe": {"data": {"text": "v2", "text_pair": None, "label": "toxic,threat"}}}
+    manifest = Manifest(task="text-classification", labels=("a", "b"), max_tokens=9, lineage=told_then)
+    path = write(tmp_path, "d.csv", "v2,toxic,threat,body\na,1,0,b\n")
+    assert trained_columns(manifest, path, {}) == {"text": "v2", "label": "toxic,threat"}
+    assert trained_columns(manifest, path, {"text": "body"}) == {"text": "body", "label": "toxic,threat"}
+    assert trained_columns(manifest, write(tmp_path, "e.csv", "text,label\na,x\n"), {}) == {}
+    assert trained_columns(manifest, tmp_path / "none.csv", {}) == {}
+    assert trained_columns(manifest, write(tmp_path, "f.conll", "a O\n"), {})["text"] == "v2"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+MANY_FLIPS = 0.1
 EPILOG = "Example:  tlx export models/intent-small --quantize --data data/val.csv"
 
 
@@ -108,7 +110,7 @@ def export_command(
     shown = folder if out is None else out
     item = task_named(manifest.task).from_manifest(manifest).golden(["a text", "another"])[0]
     texts = " ".join(f'"{text}"' for text in ((item,) if isinstance(item, str) else item))
-    print(f"next: tlx predict {shown} {texts}   (loads {chosen} by default)", file=sys.stderr)
+    print(f"next: tlx predict {shlex.quote(str(shown))} {texts}   (loads {chosen} by default)", file=sys.stderr)
 
 
 @contextmanager
@@ -175,6 +177,8 @@ def _print_table(manifest: Manifest) -> None:
 
 def _note(report: Any) -> str:
     parts = [str(report[key]) for key in ("graph", "note") if report.get(key)]
+    if (report.get("flip_rate") or 0.0) > MANY_FLIPS:
+        parts.append("many answers changed: the model is unsure of them")
     if report.get("kept_float"):
         parts.append(f"{len(report['kept_float'])} nodes kept in float")
     return ", ".join(parts)

@@ -15,7 +15,7 @@ from tlx.runtime.errors import FolderError, TlxError, UsageError
 
 if TYPE_CHECKING:
     from tlx.runtime.evaluate import Runs
-    from tlx.runtime.folder import Folder
+    from tlx.runtime.folder import Folder, Manifest
 
 __all__ = ["register"]
 
@@ -84,7 +84,7 @@ def predict(
     variant: VariantOption = "auto",
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
-    as_json: JsonOption = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line on standard output.")] = False,
 ) -> None:
     """Answer texts: from the command line, a file, or standard input (one a line)."""
     from tlx.runtime import predictions
@@ -99,7 +99,7 @@ def predict(
     options = predictions.parse_options(task, top_k, option or [])
     source: Sequence[Any] | None = None
     if input is not None:
-        source = predictions.read_file(input, task, _columns(text=text, text_pair=text_pair))
+        source = predictions.read_file(input, task, _columns(predictor.manifest, input, text=text, text_pair=text_pair))
     elif texts:
         source = predictions.group_arguments(texts, task.input_names)
     typing = source is None and sys.stdin.isatty()
@@ -138,7 +138,7 @@ def evaluate(
     from tlx.runtime.tasks import task_named
 
     opened = open_folder(folder)
-    columns = _columns(text=text, text_pair=text_pair, label=label)
+    columns = _columns(opened.manifest, data, text=text, text_pair=text_pair, label=label)
     examples = task_named(opened.manifest.task).from_manifest(opened.manifest).examples_of(data, columns)
     result = measure(_engine(opened, variant, device, threads), examples)
     if as_json:
@@ -174,7 +174,7 @@ def bench(
     task = task_named(opened.manifest.task).from_manifest(opened.manifest)
     inputs: Sequence[Any] = task.golden(BENCH_TEXTS)
     if data is not None:
-        inputs = read_file(data, task, _columns(text=text, text_pair=text_pair))
+        inputs = read_file(data, task, _columns(opened.manifest, data, text=text, text_pair=text_pair))
     else:
         typer.echo("no --data: measuring with six built-in English texts", err=True)
     there = [name for name in opened.manifest.variants if name != "torch"]
@@ -238,8 +238,11 @@ def doctor(as_json: JsonOption = False) -> None:
         raise TlxError(found["fault"])
 
 
-def _columns(**names: str | None) -> dict[str, str]:
-    return {kind: name for kind, name in names.items() if name is not None}
+def _columns(manifest: Manifest, source: Path, **names: str | None) -> dict[str, str]:
+    """The columns that the flags name, and for the others those that training was told."""
+    from tlx.runtime.columns import trained_columns
+
+    return trained_columns(manifest, source, {kind: name for kind, name in names.items() if name is not None})
 
 
 def _engine(folder: Folder, variant: str, device: str, threads: int | None) -> Runs:

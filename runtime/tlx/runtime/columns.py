@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tlx.runtime.errors import DataError
-from tlx.runtime.tables import Table, is_missing
+from tlx.runtime.tables import Table, is_missing, read_table
 from tlx.runtime.tasks.task import Input
+
+if TYPE_CHECKING:
+    from tlx.runtime.folder import Manifest
 
 __all__ = [
     "GOLD_NAMES",
@@ -20,6 +25,7 @@ __all__ = [
     "pick_pair",
     "read_inputs",
     "told",
+    "trained_columns",
 ]
 
 TEXT_NAMES = (
@@ -31,6 +37,9 @@ TEXT_NAMES = (
     "content",
     "review",
     "comment",
+    "comment_text",
+    "review_text",
+    "full_text",
     "document",
     "body",
     "tweet",
@@ -51,6 +60,7 @@ LABEL_NAMES = (
     "intent",
     "category",
     "class",
+    "class index",
     "target",
     "sentiment",
     "topic",
@@ -80,6 +90,7 @@ PAIR_NAMES = (
 """Columns that come in twos, in order."""
 
 MOST_TOLD = 8
+LONG_NAME = 40  # characters; what is longer is hardly a column's name
 
 
 def pick_column(table: Table, kind: str, names: Sequence[str], asked: str | None) -> str:
@@ -93,7 +104,11 @@ def pick_column(table: Table, kind: str, names: Sequence[str], asked: str | None
     for name in names:
         if name in lowered:
             return lowered[name]
-    raise DataError(f"{table.source} has no column that looks like a {kind} (it has: {there}): name it with --{kind}")
+    data = any(name.strip().isdigit() or len(name) > LONG_NAME for name in table.columns)
+    hint = ", or put a row of names first: this one seems to be data" if data else ""
+    raise DataError(
+        f"{table.source} has no column that looks like a {kind} (it has: {there}): name it with --{kind}{hint}"
+    )
 
 
 def pick_pair(table: Table, columns: Mapping[str, str]) -> tuple[str, str] | None:
@@ -115,7 +130,9 @@ def column_texts(table: Table, column: str, *, blank: bool = False) -> list[str]
     texts = []
     for row, value in enumerate(table.columns[column]):
         if value is None or value != value or (not blank and is_missing(value)):
-            raise DataError(f"{table.where(row)}: column {column!r} is empty: give a text or remove the row")
+            count = sum(v is None or v != v or (not blank and is_missing(v)) for v in table.columns[column])
+            others = f" ({count} rows in all)" if count > 1 else ""
+            raise DataError(f"{table.where(row)}: column {column!r} is empty{others}: give a text or remove the row")
         if isinstance(value, (list, tuple, dict)):
             raise DataError(f"{table.where(row)}: column {column!r} holds a {type(value).__name__}: wanted a text")
         texts.append(value if isinstance(value, str) else str(value))
@@ -144,6 +161,24 @@ def read_inputs(table: Table, columns: Mapping[str, str], names: Sequence[str], 
     for name in chosen:
         pick_column(table, "text-pair" if name == chosen[-1] else "text", (), name)
     return inputs_in(table, chosen, blank=blank)
+
+
+def trained_columns(manifest: Manifest, source: str | Path, asked: Mapping[str, str]) -> dict[str, str]:
+    """The columns that were asked for, and for the others those that training was told, where the file has them."""
+    from tlx.runtime.column_files import COLUMNS, file_format
+
+    recipe = manifest.lineage.get("recipe") or {}
+    data = recipe.get("data") or {}
+    before = {key: data[key] for key in ("text", "text_pair", "label") if key not in asked and data.get(key)}
+    if not before or not Path(source).is_file():
+        return dict(asked)
+    if file_format(source) in COLUMNS:
+        return {**before, **asked}
+    there = set(read_table(source).columns)
+    known = {
+        key: name for key, name in before.items() if name in there or {n.strip() for n in name.split(",")} <= there
+    }
+    return {**known, **asked}
 
 
 def told(table: Table, inputs: Sequence[str], gold: Sequence[str]) -> str:

@@ -38,7 +38,7 @@ def evaluate(predictor: Runs, examples: Examples) -> Evaluation:
     """The task's metrics of the predictor on the examples.
 
     A gold label that the model does not know counts as an error, and is warned about once. Raises DataError when
-    there are no examples or no gold.
+    there are no examples or no gold, or the model knows none of the labels.
     """
     if not len(examples):
         raise DataError(f"{examples.source} has no examples: nothing to measure against")
@@ -55,11 +55,19 @@ def evaluate(predictor: Runs, examples: Examples) -> Evaluation:
 
 
 def warn_of_unknown_labels(task: Task, examples: Examples) -> None:
-    """A UserWarning names the gold labels that the model does not know, and how many examples have one."""
+    """A UserWarning names the gold labels that the model does not know, and how many examples have one.
+
+    Raises DataError when it knows none.
+    """
     known = set(task.labels) or set(examples.labels)
     unknown = [label for label in examples.labels if label not in known]
     if not unknown:
         return
+    if len(unknown) == len(examples.labels):
+        raise DataError(
+            f"{examples.source}: the model knows none of its labels ({', '.join(map(repr, unknown[:3]))}; it knows "
+            f"{', '.join(map(repr, task.labels[:3]))} …): give data with the model's labels, or name the column with --label"
+        )
     strange = set(unknown)
     rows = sum(not strange.isdisjoint(task.labels_of(item)) for item in (examples.gold or ()))
     named = ", ".join(repr(label) for label in unknown[:3]) + (" …" if len(unknown) > 3 else "")

@@ -161,7 +161,8 @@ def _text(path: Path, content: bytes) -> str:
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise DataError(
-            f"{path} line {line} is not UTF-8 (byte 0x{content[error.start]:02x}): save the file as UTF-8"
+            f"{path} line {line} is not UTF-8 (byte 0x{content[error.start]:02x}): save the file as UTF-8, "
+            "as `iconv -f cp1252 -t utf-8` does for one of Windows"
         ) from error
 
 

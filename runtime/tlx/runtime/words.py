@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cached_property
 from itertools import chain
-from string import ascii_letters, digits, punctuation
+from string import punctuation
 from typing import Any
 
 __all__ = ["Words", "words_of"]
@@ -18,7 +19,7 @@ __all__ = ["Words", "words_of"]
 # Marks that the pre-tokenizer sets apart and the normalizer leaves as they are, as it does the Chinese characters.
 MARKS = punctuation + "，。！？、：；（）《》〈〉「」『』【】“”‘’…—"
 CHINESE = "\u4e00-\u9fff"
-PIECES = re.compile(f"[a-zA-Z0-9]+|[{re.escape(MARKS)}{CHINESE}]")
+PIECES = re.compile(r"[a-zA-Z0-9]+|[^\sa-zA-Z0-9]")  # of an everyday text
 LIMIT = 8192  # pieces kept, somewhat over a megabyte
 LONGEST = 2000  # characters of a text
 
@@ -31,16 +32,25 @@ class Words:
     """
 
     def __init__(
-        self, spell: Callable[[str], list[int]], before: list[int], after: list[int], everyday: str, *, lower: bool
+        self,
+        spell: Callable[[str], list[int]],
+        before: list[int],
+        after: list[int],
+        marks: str,
+        *,
+        lower: bool,
+        chinese: bool,
     ) -> None:
         self._spell, self._before, self._after, self._lower = spell, before, after, lower
-        self._is_everyday = re.compile(f"[{everyday}]*").fullmatch
+        self._marks, self._chinese = marks, chinese
+        self._everyday = self._class_of("".join(mark for mark in marks if mark.isascii()))
         self._known: dict[str, list[int]] = {}
         self._missed = 0
 
     def encode(self, text: str) -> list[int] | None:
         """The ids of the whole text, special tokens included, however many; None where the tokenizer has to say."""
-        if len(text) > LONGEST or self._is_everyday(text) is None:
+        everyday = self._everyday if text.isascii() else self._everyday_beyond_ascii
+        if len(text) > LONGEST or everyday.fullmatch(text) is None:
             return None
         pieces = PIECES.findall(text.lower() if self._lower else text)
         known = self._known
@@ -57,6 +67,15 @@ class Words:
                     known[piece] = self._spell(piece)
             spelt = [known[piece] for piece in pieces]
         return [*self._before, *chain.from_iterable(spelt), *self._after]
+
+    @cached_property
+    def _everyday_beyond_ascii(self) -> re.Pattern[str]:
+        # Later, as it takes a millisecond of the way to a first answer.
+        return self._class_of(self._marks, CHINESE if self._chinese else "")
+
+    @staticmethod
+    def _class_of(marks: str, others: str = "") -> re.Pattern[str]:
+        return re.compile(f"[a-zA-Z0-9 \t\r\n{re.escape(marks)}{others}]*")
 
 
 def words_of(tokenizer: Any) -> Words | None:
@@ -83,7 +102,6 @@ def words_of(tokenizer: Any) -> Words | None:
     start = next((s for s in range(len(whole)) if whole[s : s + len(inner)] == inner), None)
     if start is None or not inner:
         return None
-    everyday = f"{ascii_letters}{digits} \t\r\n{re.escape(''.join(sorted(marks)))}"
-    if normalizer.handle_chinese_chars:
-        everyday += CHINESE
-    return Words(spell, whole[:start], whole[start + len(inner) :], everyday, lower=normalizer.lowercase)
+    before, after = whole[:start], whole[start + len(inner) :]
+    chinese = normalizer.handle_chinese_chars
+    return Words(spell, before, after, "".join(sorted(marks)), lower=normalizer.lowercase, chinese=chinese)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from tlx.runtime.errors import DataError, FolderError, UsageError
 from tlx.runtime.folder import Manifest
 from tlx.runtime.metrics import accuracy, ece, multi_label_f1, single_label_f1
-from tlx.runtime.tasks.regression import one_output
 from tlx.runtime.tasks.task import Floats, Outputs, Task
 
 if TYPE_CHECKING:
@@ -85,6 +84,8 @@ class TextClassification(Task):
     @classmethod
     def made(cls, architectures: Sequence[str], config: Mapping[str, Any]) -> bool:
         """Models with one output, and those of problem_type "regression", give scores and no labels."""
+        from tlx.runtime.tasks.regression import one_output
+
         regression = config.get("problem_type") == "regression" or one_output(config)
         return super().made(architectures, config) and not regression
 
@@ -142,11 +143,10 @@ class TextClassification(Task):
         from tlx.runtime.columns import LABEL_NAMES, input_columns, inputs_in, pick_column, told
         from tlx.runtime.examples import Examples
         from tlx.runtime.tables import read_table
-        from tlx.runtime.tasks.labels import ordered_labels, read_column, read_indicators
+        from tlx.runtime.tasks.labels import decided, ordered_labels, read_column, read_indicators
 
         table = read_table(source, split=split)
         names = input_columns(table, columns)
-        inputs = inputs_in(table, names)
         asked = columns.get("label")
         several = [] if asked is None or asked in table.columns else [name.strip() for name in asked.split(",")]
         gold: list[Any]
@@ -155,7 +155,9 @@ class TextClassification(Task):
             multi_label, learnt = True, several
         else:
             learnt = [pick_column(table, "label", LABEL_NAMES, asked)]
+            table = decided(table, learnt[0])
             gold, multi_label = read_column(table, learnt[0], oos)
+        inputs = inputs_in(table, names)
         flat = [label for item in gold for label in item or ()] if multi_label else [g for g in gold if g is not None]
         return Examples(
             source=table.source,

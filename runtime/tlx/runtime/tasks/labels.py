@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tlx.runtime.tables import Table
 
 __all__ = [
+    "decided",
     "is_list",
     "is_out_of_scope",
     "ordered_labels",
@@ -42,6 +44,31 @@ def is_list(value: Any) -> bool:
     return isinstance(value, (list, tuple)) or (
         isinstance(value, str) and value.startswith("[") and value.endswith("]")
     )
+
+
+def decided(table: Table, column: str) -> Table:
+    """The table without the rows that have a mark for no label, which are counted in a warning.
+
+    SNLI writes "-" as the gold_label where annotators did not agree, Hugging Face's data sets -1 beside the classes 0, 1, 2 ….
+    """
+    cells = [str(value).strip() for value in table.columns[column]]
+    classes = set(cells) - {"-1", "-1.0"}
+    numbered = len(classes) > 2 and classes in (
+        {str(n) for n in range(len(classes))},
+        {f"{n}.0" for n in range(len(classes))},
+    )
+    marks = ({"-"} if column.lower() == "gold_label" else set()) | ({"-1", "-1.0"} if numbered else set())
+    kept = [row for row, cell in enumerate(cells) if cell not in marks]
+    if len(kept) == len(cells) or not kept:
+        return table
+    first = next(row for row, cell in enumerate(cells) if cell in marks)
+    warnings.warn(
+        f"{table.source}: {len(cells) - len(kept)} of {len(cells)} rows have no label ({cells[first]!r}) and are left out "
+        f"(the first: {table.where(first)})",
+        UserWarning,
+        stacklevel=4,
+    )
+    return table.select(kept)
 
 
 def read_column(table: Table, column: str, oos: str | None) -> tuple[list[Any], bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -205,9 +206,12 @@ def test_a_bag_is_refused_since_it_knows_no_order(base: Path, conll: Path, tmp_p
 
 def test_unknown_tags_of_validation_data_are_warned_of(base: Path) -> None:
     task = TrainTagging(examples_of(((0, 1, "O"),), texts=["a"]), {})
-    strange = Examples(source="there", inputs=["a"], gold=[((0, 1, "B-new"),)], labels=("B-new",))
-    with pytest.warns(UserWarning, match=r"there: 1 of 1 examples have a label .*'B-new'.*: each counts as an error"):
+    gold = [((0, 1, "B-new"),), ((0, 1, "O"),)]
+    strange = Examples(source="there", inputs=["a", "b"], gold=gold, labels=("B-new", "O"))
+    with pytest.warns(UserWarning, match=r"there: 1 of 2 examples have a label .*'B-new'.*: each counts as an error"):
         task.check_examples(strange)
+    with pytest.raises(DataError, match="there: the model knows none of its labels \\('B-new'; it knows 'O'"):
+        task.check_examples(replace(strange, labels=("B-new",)))
 
 
 def test_data_with_one_tag_or_without_slots_are_refused() -> None:

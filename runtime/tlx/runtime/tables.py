@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,16 @@ from typing import Any
 from tlx.runtime.delimited import read_delimited
 from tlx.runtime.errors import DataError, MissingExtraError
 
-__all__ = ["Table", "is_missing", "iterate_texts", "number_in", "read_table", "read_text"]
+__all__ = [
+    "Table",
+    "is_missing",
+    "iterate_texts",
+    "kept_rows",
+    "number_in",
+    "read_table",
+    "read_text",
+    "warn_of",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +91,7 @@ def read_table(source: str | Path, *, split: str = "train") -> Table:
         table = readers[suffix](path, _text(path, content))
         if re.search(rb"\\u[dD][89a-fA-F]", content):
             _check_unicode(table)
-        table = Table(
-            source=table.source,
-            columns=table.columns,
-            lines=table.lines,
-            sha256=hashlib.sha256(content).hexdigest(),
-        )
+        table = replace(table, sha256=hashlib.sha256(content).hexdigest())
     else:
         raise DataError(
             f"{path} ends in {suffix or 'nothing'}: wanted .csv, .tsv, .jsonl, .json, .parquet or .txt (words with tags: .conll, "
@@ -104,6 +109,22 @@ def iterate_texts(stream: Iterable[str], source: str) -> Iterator[str]:
             yield line.rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise DataError(f"{source} is not UTF-8 (byte {error.start}): convert it, e.g. `iconv -t utf-8`") from error
+
+
+def kept_rows(source: str, where: Sequence[str], keep: Sequence[bool], why: str) -> list[int]:
+    """The numbers of the rows to keep. The others are counted in a warning; DataError where there are no more."""
+    kept = [row for row, wanted in enumerate(keep) if wanted]
+    if not kept:
+        raise DataError(f"{source}: all {len(keep)} rows {why}: wanted one at least")
+    if len(kept) < len(keep):
+        first = next(place for place, wanted in zip(where, keep, strict=True) if not wanted)
+        warn_of(source, f"{len(keep) - len(kept)} of {len(keep)} rows {why} and are left out", first)
+    return kept
+
+
+def warn_of(source: str, what: str, first: str) -> None:
+    """A warning of what was found in a file, and where first."""
+    warnings.warn(f"{source}: {what} (the first: {first})", UserWarning, stacklevel=4)
 
 
 def number_in(value: Any) -> float | None:
@@ -195,8 +216,7 @@ def _read_jsonl(path: Path, text: str) -> Table:
             raise DataError(f"{path} line {number} holds a {type(row).__name__}: wanted one JSON object a line")
         rows.append(row)
         lines.append(number)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return Table(source=str(path), columns={name: [row.get(name) for row in rows] for name in names}, lines=lines)
+    return Table(source=str(path), columns=_columns_of(rows), lines=lines)
 
 
 def _read_json(path: Path, text: str) -> Table:
@@ -211,9 +231,13 @@ def _read_json(path: Path, text: str) -> Table:
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise DataError(f"{path} item {number} is a {type(row).__name__}: wanted a JSON object")
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = {name: [row.get(name) for row in rows] for name in names}
-    return Table(source=str(path), columns=columns, lines=range(1, len(rows) + 1))
+    return Table(source=str(path), columns=_columns_of(rows), lines=range(1, len(rows) + 1))
+
+
+def _columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The columns of objects, in the order of their first coming; None where one lacks a field."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 def _read_lines(path: Path, text: str) -> Table:

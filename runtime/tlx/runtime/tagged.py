@@ -18,7 +18,7 @@ from tlx.runtime.column_files import COLUMNS, read_sentences
 from tlx.runtime.columns import TEXT_NAMES, column_texts, pick_column
 from tlx.runtime.errors import DataError
 from tlx.runtime.spelling import CJK
-from tlx.runtime.tables import Table, is_missing, read_table
+from tlx.runtime.tables import Table, is_missing, kept_rows, read_table, warn_of
 
 __all__ = [
     "Tagged",
@@ -153,9 +153,9 @@ def _tagged(
         if not word
     ]
     if blank:
-        _warn(source, f"{len(blank)} tokens are white space and are left out with their tags", blank[0])
+        warn_of(source, f"{len(blank)} tokens are white space and are left out with their tags", blank[0])
     places = [where[row][0] if table is None else table.where(row) for row in range(len(rows))]
-    kept = range(len(rows)) if every_row else _kept(source, places, [bool(row) for row in rows], "have no tokens")
+    kept = range(len(rows)) if every_row else kept_rows(source, places, [bool(row) for row in rows], "have no tokens")
     rows = [rows[row] for row in kept]
     found = _as_bio(
         [[tag for _, tag, _ in row] for row in rows], [[place for _, _, place in row] for row in rows], source
@@ -185,26 +185,11 @@ def _spanned(table: Table, columns: Mapping[str, str], *, every_row: bool) -> Ta
         if not every_row and "answer" in table.columns:
             accepted = [answer not in REFUSED for answer in table.columns["answer"]]
             places = [table.where(row) for row in range(len(table))]
-            table = table.select(_kept(table.source, places, accepted, "were rejected or ignored"))
+            table = table.select(kept_rows(table.source, places, accepted, "were rejected or ignored"))
     texts = column_texts(table, text)
     where = [table.where(row) for row in range(len(table))]
     words = [_words_of_spans(item, _spans(table, row, spans, item), where[row]) for row, item in enumerate(texts)]
     return Tagged(source=table.source, texts=texts, words=words, where=where, sha256=table.sha256, table=table)
-
-
-def _kept(source: str, where: Sequence[str], keep: Sequence[bool], why: str) -> list[int]:
-    """The numbers of the rows to keep. The others are counted in a warning; DataError where there are no more."""
-    kept = [row for row, wanted in enumerate(keep) if wanted]
-    if not kept:
-        raise DataError(f"{source}: all {len(keep)} rows {why}: wanted one at least")
-    if len(kept) < len(keep):
-        first = next(place for place, wanted in zip(where, keep, strict=True) if not wanted)
-        _warn(source, f"{len(keep) - len(kept)} of {len(keep)} rows {why} and are left out", first)
-    return kept
-
-
-def _warn(source: str, what: str, first: str) -> None:
-    warnings.warn(f"{source}: {what} (the first: {first})", UserWarning, stacklevel=4)
 
 
 def _as_bio(rows: Sequence[Sequence[str]], where: Sequence[Sequence[str]], source: str) -> list[list[str]]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import ast
 import json
 import re
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tlx.runtime.errors import DataError
-from tlx.runtime.tables import is_missing
+from tlx.runtime.tables import is_missing, kept_rows
 
 if TYPE_CHECKING:
     from tlx.runtime.tables import Table
@@ -58,17 +57,12 @@ def decided(table: Table, column: str) -> Table:
         {f"{n}.0" for n in range(len(classes))},
     )
     marks = ({"-"} if column.lower() == "gold_label" else set()) | ({"-1", "-1.0"} if numbered else set())
-    kept = [row for row, cell in enumerate(cells) if cell not in marks]
-    if len(kept) == len(cells) or not kept:
+    keep = [cell not in marks for cell in cells]
+    if all(keep) or not any(keep):
         return table
-    first = next(row for row, cell in enumerate(cells) if cell in marks)
-    warnings.warn(
-        f"{table.source}: {len(cells) - len(kept)} of {len(cells)} rows have no label ({cells[first]!r}) and are left out "
-        f"(the first: {table.where(first)})",
-        UserWarning,
-        stacklevel=4,
-    )
-    return table.select(kept)
+    mark = cells[keep.index(False)]
+    places = [table.where(row) for row in range(len(table))]
+    return table.select(kept_rows(table.source, places, keep, f"have no label ({mark!r})"))
 
 
 def read_column(table: Table, column: str, oos: str | None) -> tuple[list[Any], bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tlx.runtime.errors import DataError
 from tlx.runtime.tables import Table, is_missing, read_table
@@ -127,10 +127,14 @@ def pick_pair(table: Table, columns: Mapping[str, str]) -> tuple[str, str] | Non
 
 def column_texts(table: Table, column: str, *, blank: bool = False) -> list[str]:
     """A column as texts. Raises DataError naming the row where one is missing; `blank` lets empty strings pass."""
+
+    def lacks(value: Any) -> bool:
+        return value is None or value != value or (not blank and is_missing(value))
+
     texts = []
     for row, value in enumerate(table.columns[column]):
-        if value is None or value != value or (not blank and is_missing(value)):
-            count = sum(v is None or v != v or (not blank and is_missing(v)) for v in table.columns[column])
+        if lacks(value):
+            count = sum(map(lacks, table.columns[column]))
             others = f" ({count} rows in all)" if count > 1 else ""
             raise DataError(f"{table.where(row)}: column {column!r} is empty{others}: give a text or remove the row")
         if isinstance(value, (list, tuple, dict)):

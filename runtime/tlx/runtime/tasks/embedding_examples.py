@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlx.runtime.columns import LABEL_NAMES, TEXT_NAMES, column_texts, pick_column, pick_pair, told
+from tlx.runtime.columns import LABEL_NAMES, TEXT_NAMES, inputs_in, pick_column, pick_pair, told
 from tlx.runtime.errors import DataError
 from tlx.runtime.examples import Examples
 from tlx.runtime.ranking import Relevance
@@ -37,7 +37,7 @@ def read(source: str | Path, columns: Mapping[str, str], split: str) -> Examples
     lowered = {name.lower(): name for name in table.columns}
     negative = next((lowered[name] for name in NEGATIVES if name in lowered and "label" not in columns), None)
     names = [*pair] if negative is None else [*pair, negative]
-    inputs = list(zip(*(column_texts(table, name) for name in names), strict=True))
+    inputs = inputs_in(table, names)
     column = None if negative is not None else _score_column(table, columns, names)
     gold = None if column is None else _scores(table, column)
     read = told(table, names, [] if column is None else [column])
@@ -58,7 +58,7 @@ def _single(table: Table, columns: Mapping[str, str]) -> Examples:
         gold.append(str(value).strip())
     return Examples(
         source=table.source,
-        inputs=[*column_texts(table, column)],
+        inputs=inputs_in(table, [column]),
         gold=gold,
         sha256=table.sha256,
         told=told(table, [column], [label]),

@@ -282,12 +282,30 @@ def test_a_folder_without_a_whole_model_is_refused_in_one_line(
     assert not (folder / "onnx").exists()
 
 
-def test_weights_that_are_not_the_manifests_are_refused(checkpoint: Any) -> None:
-    folder = checkpoint()
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_files_that_are_not_the_manifests_are_refused(name: str, checkpoint: Any, contents: Any) -> None:
+    folder = checkpoint("tlx-convolution")
     export(folder, config=QUICK)
-    change_last_byte(folder / "model.safetensors")
-    with pytest.raises(IntegrityError, match="model.safetensors is not the file that the manifest names"):
+    change_last_byte(folder / name)
+    before = contents(folder)
+    with pytest.raises(IntegrityError, match=f"{name} is not the file that the manifest names"):
         export(folder, config=QUICK)
+    assert contents(folder) == before
+
+
+def test_a_variant_made_before_is_refused_when_it_was_changed_and_made_again_when_asked(checkpoint: Any) -> None:
+    folder = checkpoint("tlx-convolution")
+    export(folder, config=replace(QUICK, precisions=("int8",)))
+    change_last_byte(folder / "onnx" / "model_quantized.onnx")
+    with pytest.raises(IntegrityError, match="model_quantized.onnx is not the file that the manifest names"):
+        export(folder, config=QUICK)
+    export(folder, config=replace(QUICK, precisions=("int8",)))
+    assert load(folder, "int8", "cpu")("thanks")
+
+
+def test_truncated_weights_are_told(checkpoint: Any) -> None:
+    folder = checkpoint("tlx-convolution")
+    export(folder, config=QUICK)
     truncate_weights(folder)
     with pytest.raises(IntegrityError, match="the file is truncated or was changed"):
         export(folder, config=QUICK)

@@ -43,15 +43,16 @@ def register_architectures() -> None:
 
 
 def open_source(path: Path) -> Folder:
-    """The folder to export, its weights checked; a plain transformers checkpoint gets a manifest made for it.
+    """The folder to export, its files those of its manifest; a plain transformers checkpoint gets a manifest made for it.
 
-    Raises FolderError when there is no model, or its weights are not those that the manifest names.
+    Raises FolderError when there is no model, IntegrityError when a file that torch's model is made of was changed.
     """
     if (path / MANIFEST).exists() or not path.is_dir():
         folder = open_folder(path)
     else:
         folder = Folder(path=path, manifest=_manifest_of_checkpoint(path))
-    _check_weights(folder)
+    _check_weights(path)
+    folder.check_source()
     if "torch" in folder.manifest.variants:
         return folder
     torch = Variant(name="torch", file=file_record(path, WEIGHTS))
@@ -90,10 +91,8 @@ def load_model(folder: Folder) -> LoadedModel:
     return LoadedModel(model=model.eval(), tokenizer=tokenizer)
 
 
-def _check_weights(folder: Folder) -> None:
-    path = folder.path
-    weights = path / WEIGHTS
-    if not weights.is_file():
+def _check_weights(path: Path) -> None:
+    if not (path / WEIGHTS).is_file():
         pickled = sorted(item.name for item in path.glob("*.bin"))
         reason = (
             f"only {pickled[0]}, and tlx loads no pickles: save it again as safetensors"
@@ -101,9 +100,6 @@ def _check_weights(folder: Folder) -> None:
             else ("train it first with `tlx train … --out`")
         )
         raise FolderError(f"{path} holds no {WEIGHTS}: {reason}")
-    named = folder.manifest.variants.get("torch")
-    if named is not None:
-        folder.check(named.file)
 
 
 def _manifest_of_checkpoint(path: Path) -> Manifest:

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 import onnx
 
 from tlx.export.pretrained import LoadedModel
-from tlx.export.quiet import quiet
 from tlx.runtime.errors import ExportError
+from tlx.runtime.quiet import quiet
 from tlx.runtime.tasks import Task
 
 __all__ = ["convert"]

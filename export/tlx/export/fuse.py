@@ -10,8 +10,8 @@ from typing import Any
 from onnx import ModelProto
 
 from tlx.export.graph import compact, count_nodes, declare_contrib
-from tlx.export.quiet import quiet
 from tlx.runtime.errors import ExportError
+from tlx.runtime.quiet import quiet
 
 __all__ = ["Fusion", "fuse"]
 

@@ -8,9 +8,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from tlx.export.quiet import quiet
 from tlx.runtime.errors import ExportError, FolderError
 from tlx.runtime.folder import MANIFEST, Folder, Manifest, Variant, file_record, open_folder
+from tlx.runtime.quiet import quiet
 from tlx.runtime.tasks import TASKS, Task, task_named
 
 __all__ = ["LoadedModel", "load_model", "open_source", "register_architectures", "tokenizer_file"]

@@ -15,8 +15,8 @@ from onnx import ModelProto, TensorProto
 
 from tlx.export.calibrate import Feeds, activation_ranges
 from tlx.export.graph import compact, is_weight_input, prepare, weights
-from tlx.export.quiet import quiet
 from tlx.runtime.errors import ExportError
+from tlx.runtime.quiet import quiet
 
 __all__ = ["EmbeddingBits", "Method", "Quantized", "quantizable_nodes", "quantize"]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,13 +9,13 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
-from transformers.utils import logging as transformers_logging
 
 from tlx.runtime.errors import UsageError
 from tlx.runtime.folder import MANIFEST, file_record, open_folder
+from tlx.runtime.quiet import quiet
 from tlx.train.students import register
 
-__all__ = ["load_config", "load_pretrained", "load_tokenizer", "model_hashes", "quiet_transformers", "token_limit"]
+__all__ = ["load_config", "load_pretrained", "load_tokenizer", "model_hashes", "token_limit"]
 
 MODEL_FILES = ("config.json", "tokenizer.json", "*.safetensors", "*.bin")
 
@@ -51,7 +49,7 @@ def load_pretrained(
     if not torch.cuda.is_available():
         # For short texts the backward pass of torch's fused CPU attention takes ten times as long as plain products.
         config._attn_implementation = "eager"
-    with quiet_transformers(), _explained(source, "a model"):
+    with quiet(), _explained(source, "a model"):
         if random_weights:
             model = auto_class.from_config(config, dtype=torch.float32)
             return model, set()
@@ -68,7 +66,7 @@ def load_pretrained(
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerFast:
     """The fast tokenizer. Raises UsageError when there is none."""
-    with quiet_transformers(), _explained(source, "a tokenizer"):
+    with quiet(), _explained(source, "a tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise UsageError(f"{source} has no fast tokenizer (tokenizer.json): convert it with transformers first")
@@ -85,20 +83,6 @@ def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> i
     if model.config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
         positions -= 2  # these count positions from the padding index on
     return int(min(positions, tokenizer.model_max_length, 8192))
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Within, transformers prints neither bars nor advice about heads that are about to be trained."""
-    before, bars = transformers_logging.get_verbosity(), os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS")
-    transformers_logging.set_verbosity(logging.CRITICAL)
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(before)
-        if bars is None:
-            transformers_logging.enable_progress_bar()
 
 
 @contextmanager

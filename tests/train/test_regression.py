@@ -125,11 +125,11 @@ def test_pairs_are_learnt_as_pairs(base: Path, tmp_path: Path) -> None:
 def test_a_stopped_run_that_is_resumed_ends_as_one_that_was_not(
     model: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tlx.train import loop
+    from tlx.train import trainer
 
     wanted = recipe(source, model, data={"validation": str(source)}, train={"epochs": 2, "checkpoint_seconds": 0})
     whole = train(wanted, tmp_path / "whole", console=Console(quiet=True))
-    save = loop.save_checkpoint
+    save = trainer.save_checkpoint
 
     def stop(folder: Path, modules: Any, optimizer: Any, progress: Any) -> None:
         save(folder, modules, optimizer, progress)
@@ -137,7 +137,7 @@ def test_a_stopped_run_that_is_resumed_ends_as_one_that_was_not(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_checkpoint", stop)
+        patch.setattr(trainer, "save_checkpoint", stop)
         with pytest.raises(KeyboardInterrupt):
             train(wanted, tmp_path / "parts", console=Console(quiet=True))
     assert run_folder(tmp_path / "parts").exists()

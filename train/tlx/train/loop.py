@@ -6,8 +6,9 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,18 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
-from torch import nn
 from transformers import PreTrainedModel
 
 from tlx.runtime.errors import TrainingError, UsageError
 from tlx.runtime.examples import Examples
 from tlx.runtime.metrics import LOWER_IS_BETTER
 from tlx.runtime.tasks.task import Encoded, Outputs, unit_index, unit_starts
-from tlx.train.batches import Rows, plan_batches, sorted_batches
-from tlx.train.checkpoint import Progress, load_checkpoint, load_state, save_checkpoint, save_state
-from tlx.train.dropout import replace_dropout
-from tlx.train.memory import keep_freed_memory
+from tlx.train.batches import Batch, Rows, plan_batches, sorted_batches
+from tlx.train.checkpoint import Progress, load_state, save_state
 from tlx.train.objective import Objective
 from tlx.train.recipe import TrainSection
-from tlx.train.replica import Replica
 from tlx.train.tasks.task import TrainTask
+from tlx.train.trainer import Trainer
 
 __all__ = ["Fit", "Report", "fit", "judge", "predict_rows"]
 
@@ -65,90 +63,46 @@ class Fit:
         """The figure that chooses the weights."""
         return self.settings.metric or self.objective.task.main_metric
 
+    @cached_property
+    def budget(self) -> int:
+        """Padded tokens that a batch may hold, so that a batch has `batch_rows` rows on average."""
+        tokens = (self.settings.batch_rows or 32) * float(self.train.lengths.mean())
+        return max(math.ceil(tokens / self.train.group * 1.05), 1)
+
 
 def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> Progress:
     """Trains until the last epoch or until nothing gets better; the model then holds the best weights it had.
 
-    The learning rate rises over the first `warmup_share` of the steps and falls to zero as a cosine. A run that was
-    killed and resumed goes through the same batches with the same random numbers as one that was not.
+    A run that was killed and resumed goes through the same batches with the same random numbers as one that was not.
     Ctrl-C and SIGTERM write a checkpoint first.
     """
-    settings = run.settings
-    epochs, rate = float(settings.epochs or 1), float(settings.learning_rate or 1e-4)
-    parts: dict[str, nn.Module] = {"model": run.model}
-    if run.objective.states is not None:
-        parts["states"] = run.objective.states
-    modules = nn.ModuleDict(parts)
-    modules.to(accelerator.device)
-    optimizer = torch.optim.AdamW(_groups(modules, run.fresh, settings), lr=rate, fused=True)
-    base_rates = [group["lr"] * group["factor"] for group in optimizer.param_groups]
-    checkpoint = run.folder / "checkpoint"
-    torch.manual_seed(settings.seed)
-    progress = (load_checkpoint(checkpoint, modules, optimizer) if resume else None) or Progress()
-    best = run.folder / BEST
-    if progress.best is not None:
-        load_state(best)  # damage is told now, not after the last step
-    on_cpu = accelerator.device.type == "cpu"
-    if on_cpu:
-        keep_freed_memory()
-    replica = Replica(run.model) if on_cpu and settings.precision == "bf16" else None
-    computing: nn.Module = run.model if replica is None else replica.module
-    stream = replace_dropout(nn.ModuleList([computing, modules]), settings.seed) if on_cpu else None
-    if replica is not None and run.objective.states is not None:
-        run.objective.states.teacher[0].to(torch.bfloat16)
-    forward, optimizer = accelerator.prepare(computing, optimizer)
-    budget = token_budget(run.train, settings.batch_rows or 32)
-    total = _total_steps(run, budget, epochs, accelerator.num_processes)
-    started, saved = time.monotonic() - progress.seconds, time.monotonic()
+    settings, checkpoint = run.settings, run.folder / "checkpoint"
     autocast = autocast_for(accelerator.device, settings.precision)
-    # transformers' own models compute in the type of their weights; other modules may mix types, which autocast settles.
-    plain = (
-        replica is not None and run.objective.states is None and type(run.model).__module__.startswith("transformers.")
-    )
-    training_autocast = nullcontext if plain else autocast
-    if run.settings.metric is not None and not progress.step:
-        _check_metric(run, autocast, budget * 4)
-    if run.starts_trained and not progress.step:
-        _judge_and_keep(run, progress, autocast, budget * 4, accelerator)
+    trainer = Trainer(run.model, run.objective, settings, run.fresh, accelerator, autocast)
+    progress = (trainer.restore(checkpoint) if resume else None) or Progress()
+    if progress.best is not None:
+        load_state(run.folder / BEST)  # damage is told now, not after the last step
+    total = _total_steps(run, accelerator.num_processes)
+    started, saved = time.monotonic() - progress.seconds, time.monotonic()
+    if not progress.step:
+        _judge_the_start(run, progress, accelerator)
     with _stoppable() as asked_to_stop:
         while not progress.stopped and (progress.step < total or _unjudged(progress)):
-            drawn, batches = _epoch(run, budget, progress.epoch)
-            batches = _own_share(batches, accelerator.process_index, accelerator.num_processes)
-            for rows in batches[progress.batch :]:
-                if progress.step >= total:
-                    break
-                factor = _schedule(progress.step, total, settings.warmup_share)
-                for group, base in zip(optimizer.param_groups, base_rates, strict=True):
-                    group["lr"] = base * factor
-                if stream is not None:
-                    stream.set_step(progress.step, accelerator.process_index)
-                forward.train()
-                batch = run.objective.task.corrupted(
-                    drawn.batch(rows), np.random.default_rng([settings.seed, 3, progress.step])
-                )
-                loss = run.objective(forward, batch.to(accelerator.device), training_autocast())
-                accelerator.backward(loss)
-                if replica is not None:
-                    replica.hand_over()
-                _share_gradients(run, accelerator)
-                accelerator.clip_grad_norm_(modules.parameters(), settings.max_grad_norm)
-                optimizer.step()
-                optimizer.zero_grad()
-                if replica is not None:
-                    replica.follow()
-                _note(progress, float(loss.detach()), batch.rows, time.monotonic() - started)
+            for batch in _rest_of_epoch(run, progress, total, accelerator):
+                loss = trainer.step(batch, progress.step, total)
+                _note(progress, loss, batch.rows, time.monotonic() - started)
                 report(progress, total)
                 due = time.monotonic() - saved > settings.checkpoint_seconds
                 if (due or asked_to_stop()) and accelerator.is_main_process:
-                    save_checkpoint(checkpoint, modules, optimizer, progress)
+                    trainer.save(checkpoint, progress)
                     saved = time.monotonic()
                 if asked_to_stop():
                     raise KeyboardInterrupt
             progress.epoch, progress.batch = progress.epoch + 1, 0
-            _judge_and_keep(run, progress, autocast, budget * 4, accelerator)
+            _judge_and_keep(run, progress, accelerator)
             report(progress, total)
     accelerator.wait_for_everyone()
-    run.model.load_state_dict(load_state(best))
+    run.model.load_state_dict(load_state(run.folder / BEST))
     run.model.eval()
     return progress
 
@@ -186,11 +140,6 @@ def predict_rows(
     return outputs
 
 
-def token_budget(rows: Rows, batch_rows: int) -> int:
-    """Padded tokens a batch may hold, so that a batch has `batch_rows` rows on average."""
-    return max(int(math.ceil(batch_rows * float(rows.lengths.mean()) / rows.group * 1.05)), 1)
-
-
 def autocast_for(device: torch.device, precision: str) -> Callable[[], AbstractContextManager[None]]:
     """A maker of autocast contexts: bfloat16, or one that changes nothing."""
 
@@ -200,41 +149,29 @@ def autocast_for(device: torch.device, precision: str) -> Callable[[], AbstractC
     return make
 
 
-def _groups(modules: nn.Module, fresh: frozenset[str], settings: TrainSection) -> list[dict[str, Any]]:
-    """Parameters by (decays, fresh): vectors (biases, norms) do not decay; `factor` multiplies the rate."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in modules.named_parameters():
-        if parameter.requires_grad:
-            key = (parameter.ndim > 1, name.removeprefix("model.") in fresh)
-            groups.setdefault(key, []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "weight_decay": settings.weight_decay if decays else 0.0,
-            "factor": settings.head_rate_factor if is_fresh else 1.0,
-        }
-        for (decays, is_fresh), parameters in groups.items()
-    ]
-
-
-def _schedule(step: int, total: int, warmup_share: float) -> float:
-    warmup = max(int(total * warmup_share), 1)
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(total - warmup, 1)))
-
-
-def _epoch(run: Fit, budget: int, epoch: int) -> tuple[Rows, list[NDArray[np.int64]]]:
+def _epoch(run: Fit, epoch: int) -> tuple[Rows, list[NDArray[np.int64]]]:
     """The rows as they are drawn for an epoch, and its batches: the same whenever they are asked for."""
     seed = run.settings.seed
     drawn = run.objective.task.drawn(run.train, np.random.default_rng([seed, 4, epoch]))
-    return drawn, plan_batches(drawn.lengths, budget, np.random.default_rng([seed, 2, epoch]))
+    return drawn, plan_batches(drawn.lengths, run.budget, np.random.default_rng([seed, 2, epoch]))
 
 
-def _total_steps(run: Fit, budget: int, epochs: float, processes: int) -> int:
+def _rest_of_epoch(run: Fit, progress: Progress, total: int, accelerator: Accelerator) -> Iterator[Batch]:
+    """This process's batches of the current epoch that are still to come, up to the last step."""
+    drawn, batches = _epoch(run, progress.epoch)
+    batches = _own_share(batches, accelerator.process_index, accelerator.num_processes)
+    for rows in batches[progress.batch :]:
+        if progress.step >= total:
+            return
+        rng = np.random.default_rng([run.settings.seed, 3, progress.step])
+        yield run.objective.task.corrupted(drawn.batch(rows), rng)
+
+
+def _total_steps(run: Fit, processes: int) -> int:
     """Epochs are cut anew each time, so their number of batches varies a little: the plan counts them one by one."""
+    epochs = float(run.settings.epochs or 1)
     whole, part = int(epochs), epochs - int(epochs)
-    counts = [math.ceil(len(_epoch(run, budget, epoch)[1]) / processes) for epoch in range(whole + (part > 0))]
+    counts = [math.ceil(len(_epoch(run, epoch)[1]) / processes) for epoch in range(whole + (part > 0))]
     return max(sum(counts[:whole]) + (int(counts[-1] * part) if part else 0), 1)
 
 
@@ -258,34 +195,36 @@ def _note(progress: Progress, loss: float, rows: int, seconds: float) -> None:
         progress.loss_sum, progress.loss_count = 0.0, 0
 
 
-def _share_gradients(run: Fit, accelerator: Accelerator) -> None:
-    """What the terms learn beside the model is outside of DDP: its gradients are averaged here."""
-    if accelerator.num_processes > 1 and run.objective.states is not None:
-        for parameter in run.objective.states.parameters():
-            if parameter.grad is not None:
-                parameter.grad = accelerator.reduce(parameter.grad, "mean")
-
-
 def _unjudged(progress: Progress) -> bool:
     """Whether the last steps were not evaluated yet: the run was stopped between them and the evaluation."""
     return not progress.evaluations or progress.evaluations[-1]["step"] < progress.step
 
 
-def _judge_and_keep(
-    run: Fit,
-    progress: Progress,
-    autocast: Callable[[], AbstractContextManager[None]],
-    budget: int,
-    accelerator: Accelerator,
-) -> None:
+def _judge_the_start(run: Fit, progress: Progress, accelerator: Accelerator) -> None:
+    """The metric that was asked for exists, and weights that are trained already are the first to be beaten.
+
+    Raises UsageError when the validation figures do not hold the one that shall choose.
+    """
+    if run.settings.metric is not None:
+        figures = _figures(run, judge(run))
+        if run.metric not in figures:
+            raise UsageError(
+                f"train.metric is {run.metric!r}, which {run.objective.task.name} does not measure on these validation "
+                f"rows: choose one of {', '.join(figures)}"
+            )
+    if run.starts_trained:
+        _judge_and_keep(run, progress, accelerator)
+
+
+def _judge_and_keep(run: Fit, progress: Progress, accelerator: Accelerator) -> None:
     """Measures the model on the validation rows, notes it, and writes the weights when they are the best so far."""
-    if _evaluated(run, progress, autocast, budget) and accelerator.is_main_process:
+    if _evaluated(run, progress) and accelerator.is_main_process:
         save_state(run.folder / BEST, run.model.state_dict())
 
 
-def _evaluated(run: Fit, progress: Progress, autocast: Callable[[], AbstractContextManager[None]], budget: int) -> bool:
+def _evaluated(run: Fit, progress: Progress) -> bool:
     """The figures, noted; True when they are the best so far."""
-    outputs = _validation_outputs(run, autocast, budget)
+    outputs = judge(run)
     figures, loss = _figures(run, outputs), run.objective.task.validation_loss(outputs, run.validation_examples)
     told = {} if loss is None else {"validation_loss": loss}
     progress.evaluations.append({"epoch": progress.epoch, "step": progress.step, **figures, **told})
@@ -322,24 +261,10 @@ def _figures(run: Fit, outputs: Outputs) -> dict[str, float]:
     return run.objective.task.metrics(outputs, run.validation_examples, values)
 
 
-def _check_metric(run: Fit, autocast: Callable[[], AbstractContextManager[None]], budget: int) -> None:
-    """Raises UsageError, before the first step, when the validation figures do not hold the one that shall choose."""
-    figures = _figures(run, _validation_outputs(run, autocast, budget))
-    if run.metric not in figures:
-        raise UsageError(
-            f"train.metric is {run.metric!r}, which {run.objective.task.name} does not measure on these validation rows: "
-            f"choose one of {', '.join(figures)}"
-        )
-
-
-def judge(run: Fit, device: torch.device) -> Outputs:
+def judge(run: Fit) -> Outputs:
     """What the model as it is gives for the validation rows."""
-    budget = 4 * token_budget(run.train, run.settings.batch_rows or 32)
-    return _validation_outputs(run, autocast_for(device, run.settings.precision), budget)
-
-
-def _validation_outputs(run: Fit, autocast: Callable[[], AbstractContextManager[None]], budget: int) -> Outputs:
-    values = predict_rows(run.objective.task, run.model, run.validation, autocast, budget)
+    autocast = autocast_for(run.model.device, run.settings.precision)
+    values = predict_rows(run.objective.task, run.model, run.validation, autocast, 4 * run.budget)
     return Outputs(run.validation_examples.inputs, run.validation_inputs, values)
 
 

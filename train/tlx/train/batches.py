@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ __all__ = [
     "Rows",
     "TokenRows",
     "encode",
+    "joined",
     "plan_batches",
     "sorted_batches",
     "token_rows",
@@ -188,11 +189,14 @@ def tokens_of(tokenizer: PreTrainedTokenizerFast, max_tokens: int, task: Task) -
 
 def encode(task: Task, tokens: Tokens, inputs: Sequence[Input]) -> Encoded:
     """The inputs' rows as the runtime will see them, encoded some thousand at a time."""
-    parts = [
-        Outputs(chunk, task.encode(tokens, chunk), np.zeros((0, 1), dtype=np.float32))
-        for chunk in (list(inputs[start : start + CHUNK]) for start in range(0, len(inputs), CHUNK))
-    ]
-    return join_outputs(parts, None).encoded
+    chunks = (list(inputs[start : start + CHUNK]) for start in range(0, len(inputs), CHUNK))
+    return joined((chunk, task.encode(tokens, chunk)) for chunk in chunks)
+
+
+def joined(parts: Iterable[tuple[Sequence[Input], Encoded]]) -> Encoded:
+    """The rows of several (inputs, their rows), in order."""
+    nothing = np.zeros((0, 1), dtype=np.float32)
+    return join_outputs([Outputs(inputs, encoded, nothing) for inputs, encoded in parts], None).encoded
 
 
 def token_rows(encoded: Encoded, pad_id: int, *, types: bool = True) -> TokenRows:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tlx.runtime.errors import UsageError
 from tlx.runtime.tasks.task import Encoded, Input, Task, unit_starts
-from tlx.train.batches import Ragged, Rows, TokenRows, encode, token_rows, tokens_of, with_words
+from tlx.runtime.tokens import Tokens
+from tlx.train.batches import Ragged, Rows, TokenRows, encode, joined, token_rows, tokens_of, with_words
 from tlx.train.building import Student
 from tlx.train.console import Console
 from tlx.train.defaults import resolve_max_tokens, resolve_training
@@ -47,47 +49,74 @@ def prepare(
     """Everything encoded, labelled and counted; the recipe comes back with what depended on it."""
     model, half = student.model, task.runtime
     limit = token_limit(model, student.tokenizer)
-    whole = tokens_of(student.tokenizer, limit, half)
-    lengths = np.array([len(row) for row in encode(half, whole, data.train.inputs).rows], dtype=np.int64)
-    recipe = resolve_max_tokens(recipe, lengths, limit, half)
+    whole = encode(half, tokens_of(student.tokenizer, limit, half), data.train.inputs)
+    recipe = resolve_max_tokens(recipe, _lengths(whole), limit, half)
     max_tokens, reads = int(recipe.train.max_tokens or limit), int(recipe.model.max_tokens or limit)
     tokens = tokens_of(student.tokenizer, max_tokens, half)
-    parts = ([*data.train.inputs, *inputs], list(data.validation.inputs))
-    labelled = encode(half, tokens, data.train.inputs)
+    labelled = whole if _fits(whole, max_tokens, limit, half) else encode(half, tokens, data.train.inputs)
     _tell_cut(labelled.truncated, len(data.train), max_tokens, limit, console)
-    encoded = [
-        task.arranged(encode(half, tokens, parts[0]) if inputs else labelled, max_tokens),
-        encode(half, tokens_of(student.tokenizer, reads, half), parts[1]),
-    ]
+    more = encode(half, tokens, inputs) if inputs else None
+    every = [*data.train.inputs, *inputs]
+    learnt = labelled if more is None else joined([(data.train.inputs, labelled), (inputs, more)])
+    learnt = task.arranged(learnt, max_tokens)
+    held = encode(half, tokens_of(student.tokenizer, reads, half), data.validation.inputs)
     width, depth = (getattr(model.config, name, n) for name, n in (("hidden_size", 384), ("num_hidden_layers", 6)))
-    row_lengths = np.array([len(row) for row in encoded[0].rows], dtype=np.int64)
-    recipe = resolve_training(recipe, row_lengths, width, depth, device, task.rows_a_step)
-    pad, types = tokens.pad_id or 0, takes_types(model)
-    own, held = (token_rows(part, pad, types=types) for part in encoded)
-    theirs: TokenRows | None = None
+    recipe = resolve_training(recipe, _lengths(learnt), width, depth, device, task.rows_a_step)
+    own, theirs = _aligned_rows(recipe, task, teachers, student, tokens, every, learnt, transfers=bool(inputs))
+    # One teacher that runs beside the student anyway answers there.
+    beside = theirs is not None and len(teachers) == 1
+    asked = ([] if beside else every, [] if task.beside else list(data.validation.inputs))
+    answers = _answers(recipe, task, teachers, student, asked, (learnt, held), folder, console)
+    gold = task.gold(data.train, learnt if more is None else labelled)
+    if gold is not None and more is not None:
+        rest = task.unlabelled_gold(more)
+        gold = None if rest is None else gold.followed_by(rest)
+    held_rows = token_rows(held, own.pad_id, types=takes_types(model))
+    return recipe, Prepared(
+        train=Rows(student=own, gold=gold, teacher_outputs=answers[0], teacher=theirs, group=task.group),
+        validation=Rows(student=held_rows, gold=task.held_gold(held), teacher_outputs=answers[1]),
+        validation_encoded=held,
+    )
+
+
+def _lengths(encoded: Encoded) -> NDArray[np.int64]:
+    return np.array([len(row) for row in encoded.rows], dtype=np.int64)
+
+
+def _fits(whole: Encoded, max_tokens: int, limit: int, half: Task) -> bool:
+    """Whether inputs encoded for `limit` tokens are the same for `max_tokens`. Windows may differ where nothing is cut."""
+    return max_tokens == limit or (half.window is None and int(_lengths(whole).max(initial=0)) <= max_tokens)
+
+
+def _aligned_rows(
+    recipe: Recipe,
+    task: TrainTask,
+    teachers: Sequence[Teacher],
+    student: Student,
+    tokens: Tokens,
+    inputs: Sequence[Input],
+    learnt: Encoded,
+    *,
+    transfers: bool,
+) -> tuple[TokenRows, TokenRows | None]:
+    """The student's training rows, and the first teacher's of the same inputs where hidden states are compared.
+
+    Raises UsageError for a task whose teacher must answer beside the student, and cannot.
+    """
+    own = token_rows(learnt, tokens.pad_id or 0, types=takes_types(student.model))
     shared = bool(teachers) and teachers[0].tokenizer is student.tokenizer
     # Words are aligned where each input is one row.
-    aligned = _wants_states(recipe, task, teachers, student) and (shared or encoded[0].owners is None)
-    if task.beside and teachers and (not (aligned and shared) or len(teachers) > 1 or inputs):
+    aligned = _wants_states(recipe, task, teachers, student) and (shared or learnt.owners is None)
+    if task.beside and teachers and (not (aligned and shared) or len(teachers) > 1 or transfers):
         raise UsageError(
             f"{task.name} masks other tokens at every step, and its teacher answers beside the student: give one --teacher "
             "(no --base, --vocabulary or --unlabelled), keep distil.hidden over 0, and cut it by --layers"
         )
-    if aligned and shared:
-        theirs = own
-    elif aligned:
-        own = with_words(own, tokens, parts[0])
-        theirs = _teacher_rows(teachers[0], half, max_tokens, parts[0])
-    # One teacher that runs beside the student anyway answers there.
-    asked = ([] if aligned and len(teachers) == 1 else parts[0], [] if task.beside else parts[1])
-    answers = _answers(recipe, task, teachers, student, asked, encoded, folder, console)
-    gold = task.gold(data.train, labelled if inputs else encoded[0])
-    if gold is not None and inputs:
-        rest = task.unlabelled_gold(encode(half, tokens, inputs))
-        gold = None if rest is None else gold.followed_by(rest)
-    train_rows = Rows(student=own, gold=gold, teacher_outputs=answers[0], teacher=theirs, group=task.group)
-    held_rows = Rows(student=held, gold=task.held_gold(encoded[1]), teacher_outputs=answers[1])
-    return recipe, Prepared(train=train_rows, validation=held_rows, validation_encoded=encoded[1])
+    if not aligned:
+        return own, None
+    if shared:
+        return own, own
+    return with_words(own, tokens, inputs), _teacher_rows(teachers[0], task.runtime, tokens.max_tokens, inputs)
 
 
 def _tell_cut(count: int, total: int, max_tokens: int, limit: int, console: Console) -> None:

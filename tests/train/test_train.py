@@ -22,7 +22,7 @@ from tlx.runtime.folder import Variant, file_record, open_folder
 from tlx.train.checkpoint import load_checkpoint
 from tlx.train.console import Console
 from tlx.train.recipe import Recipe, recipe_from
-from tlx.train.runs import begin
+from tlx.train.runs import begin, claimed
 from tlx.train.train import run_folder, train
 
 QUIET = Console(quiet=True)
@@ -343,6 +343,43 @@ def test_a_refusal_leaves_a_stopped_run_as_it_was(base: Path, data: Path, tmp_pa
     with pytest.raises(UsageError, match="has no config.json"):
         train(recipe(data, tmp_path), out, overwrite=True, console=QUIET)
     assert sorted(run_folder(out).iterdir()) == before
+
+
+def test_two_runs_never_make_the_same_folder(base: Path, data: Path, stopped: Path, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    shutil.copytree(stopped, run_folder(out))
+    with claimed(run_folder(out)):
+        for resume in (False, True):
+            with pytest.raises(
+                UsageError, match="another run works in .*: wait for it, stop it, or choose another --out"
+            ):
+                train(Recipe() if resume else recipe(data, base), out, resume=resume, overwrite=True, console=QUIET)
+    assert (run_folder(out) / "checkpoint").exists()
+    train(Recipe(), out, resume=True, console=QUIET)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_claimed_folder_goes_with_what_made_it_unless_it_holds_work(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / ".model.tlx-run"
+
+    def interrupted(error: BaseException, *names: str) -> bool:
+        def work() -> None:
+            with claimed(folder):
+                for name in names:
+                    (folder / name).mkdir(parents=True)
+                raise error
+
+        with pytest.raises(type(error)):
+            work()
+        kept = folder.exists()
+        shutil.rmtree(tmp_path / "new", ignore_errors=True)
+        return kept
+
+    assert not interrupted(KeyboardInterrupt())
+    assert not interrupted(ValueError(), "recipe.json")
+    assert interrupted(KeyboardInterrupt(), "recipe.json")  # it can be resumed, from its first step on
+    assert interrupted(ValueError(), "recipe.json", "cache/outputs.npy")
+    assert interrupted(ValueError(), "recipe.json", "checkpoint")
 
 
 def test_work_stays_for_a_resumed_run_when_an_error_ends_it(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from tlx.runtime.folder import write_atomically
 from tlx.train.checkpoint import BEGIN_ANEW
 from tlx.train.recipe import Recipe, recipe_from
 
-__all__ = ["begin", "check_same_data", "kept_if_worked", "recipe_of", "run_folder"]
+__all__ = ["begin", "check_same_data", "claimed", "recipe_of", "run_folder"]
 
 RECIPE = "recipe.json"
 DATA = "data.json"
@@ -48,8 +49,9 @@ def recipe_of(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) ->
 
 def begin(folder: Path, recipe: Recipe, hashes: Mapping[str, str]) -> None:
     """The folder holds a new run of the recipe, and the hashes of what it reads; an older run is gone."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():  # not the folder itself, which is claimed
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     write_atomically(folder / DATA, json.dumps(hashes))
     write_atomically(folder / RECIPE, json.dumps(recipe.to_dict(), indent=1))
 
@@ -64,18 +66,46 @@ def check_same_data(folder: Path, hashes: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def kept_if_worked(folder: Path) -> Iterator[None]:
-    """After an error within, the folder stays when it was there before or holds work that can be gone on with."""
+def claimed(folder: Path) -> Iterator[None]:
+    """Within, the folder is there and no other run can work in it.
+
+    A folder that was not there before goes again when nothing is in it, or an error left no work that can be gone on with.
+    Raises UsageError when another run has it.
+    """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = _lock(folder)
     try:
         yield
-    except Exception:
-        if folder in made and not _holds(folder, (*CHECKPOINTS, "cache/*")):
+    except BaseException as error:
+        left = RECIPE if not isinstance(error, Exception) else "cache/*"
+        if folder in made and not _holds(folder, (*CHECKPOINTS, left)):
             shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):  # a parent that holds something else stays
                 for parent in made[1:]:
                     parent.rmdir()
         raise
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """A descriptor that holds the folder until it is closed or its process ends; None where the system has no such locks."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise UsageError(f"another run works in {folder}: wait for it, stop it, or choose another --out") from None
+    except OSError:  # a file system without locks
+        os.close(lock)
+        return None
+    return lock
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -16,20 +17,21 @@ from safetensors import SafetensorError
 from tlx.runtime.errors import DataError, FolderError, UsageError
 from tlx.runtime.examples import Examples
 from tlx.runtime.staging import check_out, clear_stale, staged_folder
-from tlx.train.building import build
+from tlx.runtime.tasks.task import Input
+from tlx.train.building import Student, build
 from tlx.train.checkpoint import Progress
 from tlx.train.console import Advance, Console
 from tlx.train.loop import Fit, Report, fit, judge
 from tlx.train.objective import HiddenStates, Objective
-from tlx.train.preparing import prepare
+from tlx.train.preparing import Prepared, prepare
 from tlx.train.reading import hashes_of, read_data, reading
 from tlx.train.recipe import Recipe
-from tlx.train.runs import begin, check_same_data, kept_if_worked, recipe_of, run_folder
+from tlx.train.runs import begin, check_same_data, claimed, recipe_of, run_folder
 from tlx.train.tasks.task import TrainTask
 from tlx.train.teachers import Teacher, load_teacher
 from tlx.train.trainable import UsedRows
 from tlx.train.transfer import transfer_inputs
-from tlx.train.writing import write_model
+from tlx.train.writing import Data, write_model
 
 __all__ = ["TrainResult", "run_folder", "train"]
 
@@ -60,22 +62,22 @@ def train(
         raise UsageError(f"{out} cannot be made anew: name a new folder, e.g. --out models/mine")
     several_on_cpu = not torch.cuda.is_available() and int(os.environ.get("WORLD_SIZE", "1")) > 1
     folder, accelerator = run_folder(out), Accelerator(cpu=several_on_cpu)
+    if not accelerator.is_main_process:
+        console = Console(quiet=True)
     try:
-        clear_stale(out)
-        recipe = recipe_of(folder, recipe, resume=resume, overwrite=overwrite)
-        check_out(out, overwrite=overwrite, used=_read_by(recipe))
-        if not accelerator.is_main_process:
-            console = Console(quiet=True)
-        with kept_if_worked(folder) if accelerator.is_main_process else nullcontext():
+        with claimed(folder) if accelerator.is_main_process else nullcontext():
+            clear_stale(out)
+            recipe = recipe_of(folder, recipe, resume=resume, overwrite=overwrite)
+            check_out(out, overwrite=overwrite, used=_read_by(recipe))
             result = _run(recipe, out, folder, accelerator, overwrite=overwrite, resume=resume, console=console)
+            accelerator.wait_for_everyone()
+            if accelerator.is_main_process:
+                shutil.rmtree(folder, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         flags = "--resume --overwrite" if overwrite else "--resume"
-        how = f"go on with `tlx train {flags} --out {out}`" if folder.exists() else "start again"
+        how = f"go on with `tlx train {flags} --out {shlex.quote(str(out))}`" if folder.exists() else "start again"
         raise FolderError(f"{out} was not written: {reason}; mend that and {how}") from error
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        shutil.rmtree(folder, ignore_errors=True)
     return result
 
 
@@ -98,39 +100,27 @@ def _run(
     console: Console,
 ) -> TrainResult:
     torch.manual_seed(recipe.train.seed)
-    device, given = accelerator.device, recipe
+    given = recipe
     recipe, data, task = read_data(recipe)
     hashes = hashes_of(recipe, data)
     if resume:
         check_same_data(folder, hashes)
     console.say(reading(task, data.train))
-    console.say(f"{len(data.train)} training and {len(data.validation)} validation rows from {data.train.source}")
-    teachers = [load_teacher(source, type(task), device) for source in recipe.model.teachers]
+    teachers = [load_teacher(source, type(task), accelerator.device) for source in recipe.model.teachers]
     recipe = _adopt(recipe, task, teachers, console)
-    if recipe.model.base is not None or teachers:
-        task.start_from(recipe.model.base or teachers[0].source)
-    inputs = transfer_inputs(recipe, task, data, teachers, console)
-    every_text = [*data.train.texts, *Examples(source="", inputs=inputs).texts]
-    student = build(recipe.model, task, teachers, every_text, recipe.train.dropout)
-    task.adopt_tokenizer(student.tokenizer)
-    task.begin(student.model, student.untrained)
+    student, inputs = _student(recipe, task, data, teachers, console)
     if accelerator.is_main_process and not resume:
         begin(folder, given, hashes)
     with accelerator.main_process_first():
-        recipe, prepared = prepare(recipe, task, teachers, student, data, inputs, folder, device, console)
-    rows, validation = prepared.train, prepared.validation
-    model, states = student.model, None
-    if rows.teacher is not None:
-        states = HiddenStates(task, model, teachers[0].model, recipe.distil, student.kept)
-    narrowed = UsedRows(model, [rows.student, validation.student], student.tokenizer.all_special_ids)
-    rows = replace(rows, student=narrowed.narrowed(rows.student))
-    validation = replace(validation, student=narrowed.narrowed(validation.student))
-    section = recipe.distil if teachers else None
+        recipe, prepared = prepare(recipe, task, teachers, student, data, inputs, folder, accelerator.device, console)
+    narrowed = UsedRows(
+        student.model, [prepared.train.student, prepared.validation.student], student.tokenizer.all_special_ids
+    )
     run = Fit(
-        model=model,
-        objective=Objective(task, section, recipe.train.label_smoothing, states),
-        train=rows,
-        validation=validation,
+        model=student.model,
+        objective=_objective(recipe, task, teachers, student, prepared),
+        train=replace(prepared.train, student=narrowed.narrowed(prepared.train.student)),
+        validation=replace(prepared.validation, student=narrowed.narrowed(prepared.validation.student)),
         validation_inputs=prepared.validation_encoded,
         validation_examples=data.validation,
         settings=recipe.train,
@@ -138,26 +128,56 @@ def _run(
         starts_trained=not student.untrained,
         folder=folder,
     )
-    with console.stage("train", 1000) as advance:
-        progress = fit(run, accelerator, _reporter(advance, run.metric), resume=resume)
-    tuned = judge(run, accelerator.device)
-    task.tune(tuned, data.validation)
+    progress = _learn(run, accelerator, resume=resume, console=console)
     narrowed.restore()
-    task.finish(model)
-    if recipe.train.metric is not None:
-        task.settings["metric"] = recipe.train.metric
+    task.finish(student.model)
     if accelerator.is_main_process:
         with staged_folder(out, overwrite=overwrite) as stage:
-            write_model(stage, out, recipe, task, student, data, teachers, progress, len(rows))
+            write_model(stage, out, recipe, task, student, data, teachers, progress, len(run.train))
     return TrainResult(
         folder=out,
         task=task.name,
         metrics=progress.best_metrics,
         best_epoch=progress.best_epoch,
         steps=progress.step,
-        rows=len(rows),
+        rows=len(run.train),
         seconds=progress.seconds,
     )
+
+
+def _student(
+    recipe: Recipe, task: TrainTask, data: Data, teachers: Sequence[Teacher], console: Console
+) -> tuple[Student, list[Input]]:
+    """The model to train, as the task begins it, and the inputs that its teachers shall label."""
+    if recipe.model.base is not None or teachers:
+        task.start_from(recipe.model.base or teachers[0].source)
+    inputs = transfer_inputs(recipe, task, data, teachers, console)
+    every_text = [*data.train.texts, *Examples(source="", inputs=inputs).texts]
+    student = build(recipe.model, task, teachers, every_text, recipe.train.dropout)
+    task.adopt_tokenizer(student.tokenizer)
+    task.begin(student.model, student.untrained)
+    return student, inputs
+
+
+def _objective(
+    recipe: Recipe, task: TrainTask, teachers: Sequence[Teacher], student: Student, prepared: Prepared
+) -> Objective:
+    """What the student's loss is: with a teacher's hidden states where the rows were prepared for them."""
+    states = None
+    if prepared.train.teacher is not None:
+        states = HiddenStates(task, student.model, teachers[0].model, recipe.distil, student.kept)
+    return Objective(task, recipe.distil if teachers else None, recipe.train.label_smoothing, states)
+
+
+def _learn(run: Fit, accelerator: Accelerator, *, resume: bool, console: Console) -> Progress:
+    """The model has its best weights, and the task has chosen with them what its answers need."""
+    with console.stage("train", 1000) as advance:
+        progress = fit(run, accelerator, _reporter(advance, run.metric), resume=resume)
+    task = run.objective.task
+    task.tune(judge(run), run.validation_examples)
+    if run.settings.metric is not None:
+        task.settings["metric"] = run.settings.metric
+    return progress
 
 
 def _adopt(recipe: Recipe, task: TrainTask, teachers: Sequence[Teacher], console: Console) -> Recipe:

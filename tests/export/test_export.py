@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -223,6 +224,27 @@ def test_an_interrupted_export_leaves_the_folder_as_it_was(checkpoint: Any, cont
     with pytest.raises(KeyboardInterrupt):
         export(folder, config=replace(QUICK, precisions=("int8",)), say=stop)
     assert contents(folder) == before
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_what_came_into_the_folder_meanwhile_is_not_lost(replaced: bool, checkpoint: Any, contents: Any) -> None:
+    folder, came = checkpoint("tlx-convolution"), {}
+
+    def other(step: str) -> None:
+        if step != "measuring":
+            return
+        if replaced:  # as a training or another export does
+            shutil.copytree(folder, folder.with_name("new"))
+            shutil.rmtree(folder)
+            folder.with_name("new").rename(folder)
+        else:
+            (folder / "notes.txt").write_text("precious")
+        came.update(contents(folder))
+
+    with pytest.raises(FolderError, match="model changed while it was exported .*: nothing was written; run it again"):
+        export(folder, config=QUICK, say=other)
+    assert contents(folder) == came
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 

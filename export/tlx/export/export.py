@@ -61,6 +61,7 @@ def export(folder: str | Path, *, config: ExportConfig, say: Say = lambda step: 
     """
     path = Path(folder).resolve()
     clear_stale(path)
+    before = _state_of(path)
     source = open_source(path)
     out = _destination(path, config)
     examples = read_evaluation(source, config)
@@ -90,6 +91,10 @@ def export(folder: str | Path, *, config: ExportConfig, say: Say = lambda step: 
         write_atomically(stage / MANIFEST, manifest.to_json())
         if _card_is_ours(stage / "README.md"):
             write_atomically(stage / "README.md", write_card(Folder(path=out, manifest=manifest)))
+        if _state_of(path) != before:
+            raise FolderError(
+                f"{path} changed while it was exported (by a training, or another export): nothing was written; run it again"
+            )
     return ExportResult(folder=Folder(path=out, manifest=manifest), verified=examples is not None)
 
 
@@ -229,6 +234,12 @@ def _destination(path: Path, config: ExportConfig) -> Path:
     clear_stale(out)
     check_out(out, overwrite=config.overwrite, used=() if config.data is None else (config.data,))
     return out
+
+
+def _state_of(path: Path) -> dict[str, tuple[int, int, int]]:
+    """What tells each file of the folder from one that takes its place: its number, size and time."""
+    found = {str(item.relative_to(path)): item.stat() for item in path.rglob("*") if item.is_file()}
+    return {name: (stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
 
 
 @contextmanager

@@ -208,5 +208,4 @@ def test_columns_told_to_training_serve_where_the_file_has_them(tmp_path: Path) 
     assert trained_columns(manifest, path, {}) == {"text": "v2", "label": "toxic,threat"}
     assert trained_columns(manifest, path, {"text": "body"}) == {"text": "body", "label": "toxic,threat"}
     assert trained_columns(manifest, write(tmp_path, "e.csv", "text,label\na,x\n"), {}) == {}
-    assert trained_columns(manifest, tmp_path / "none.csv", {}) == {}
     assert trained_columns(manifest, write(tmp_path, "f.conll", "a O\n"), {})["text"] == "v2"

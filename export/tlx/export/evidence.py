@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tlx.export.config import ExportConfig
 from tlx.export.torch_engine import TorchEngine
+from tlx.runtime.column_files import read_once
 from tlx.runtime.columns import trained_columns
 from tlx.runtime.errors import DataError, ExportError
 from tlx.runtime.examples import Examples
@@ -101,8 +102,9 @@ def read_evaluation(folder: Folder, config: ExportConfig) -> Examples | None:
     columns = {"text": config.text_column, "text_pair": config.pair_column, "label": config.label_column}
     task = task_named(folder.manifest.task).from_manifest(folder.manifest)
     asked = {key: name for key, name in columns.items() if name is not None}
-    named = trained_columns(folder.manifest, config.data, asked)
-    examples = task.examples_of(config.data, named, split="validation")
+    source = read_once(config.data, split="validation")
+    named = trained_columns(folder.manifest, source, asked)
+    examples = task.examples_of(source, named, split="validation")
     known_labels = task.labels
     unknown = sorted(set(examples.labels) - set(known_labels)) if known_labels and not task.open_labels else []
     if unknown:

@@ -16,6 +16,8 @@ from tlx.runtime.errors import FolderError, TlxError, UsageError
 if TYPE_CHECKING:
     from tlx.runtime.evaluate import Runs
     from tlx.runtime.folder import Folder, Manifest
+    from tlx.runtime.tables import Source
+    from tlx.runtime.tasks.task import Input, Task
 
 __all__ = ["register"]
 
@@ -99,7 +101,7 @@ def predict(
     options = predictions.parse_options(task, top_k, option or [])
     source: Sequence[Any] | None = None
     if input is not None:
-        source = predictions.read_file(input, task, _columns(predictor.manifest, input, text=text, text_pair=text_pair))
+        source = _inputs(task, predictor.manifest, input, text=text, text_pair=text_pair)
     elif texts:
         source = predictions.group_arguments(texts, task.input_names)
     typing = source is None and sys.stdin.isatty()
@@ -133,13 +135,15 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a variant on labelled data."""
+    from tlx.runtime.column_files import read_once
     from tlx.runtime.evaluate import evaluate as measure
     from tlx.runtime.folder import open_folder
     from tlx.runtime.tasks import task_named
 
     opened = open_folder(folder)
-    columns = _columns(opened.manifest, data, text=text, text_pair=text_pair, label=label)
-    examples = task_named(opened.manifest.task).from_manifest(opened.manifest).examples_of(data, columns)
+    source = read_once(data, split="test")
+    columns = _columns(opened.manifest, source, text=text, text_pair=text_pair, label=label)
+    examples = task_named(opened.manifest.task).from_manifest(opened.manifest).examples_of(source, columns)
     result = measure(_engine(opened, variant, device, threads), examples)
     if as_json:
         return _print_json(result)
@@ -166,7 +170,6 @@ def bench(
     """Measure latency, throughput, cold start, memory and size."""
     from tlx.runtime.bench import bench as measure
     from tlx.runtime.folder import open_folder
-    from tlx.runtime.predictions import read_file
     from tlx.runtime.predictor import Predictor
     from tlx.runtime.tasks import task_named
 
@@ -174,7 +177,7 @@ def bench(
     task = task_named(opened.manifest.task).from_manifest(opened.manifest)
     inputs: Sequence[Any] = task.golden(BENCH_TEXTS)
     if data is not None:
-        inputs = read_file(data, task, _columns(opened.manifest, data, text=text, text_pair=text_pair))
+        inputs = _inputs(task, opened.manifest, data, text=text, text_pair=text_pair)
     else:
         typer.echo("no --data: measuring with six built-in English texts", err=True)
     there = [name for name in opened.manifest.variants if name != "torch"]
@@ -238,7 +241,16 @@ def doctor(as_json: JsonOption = False) -> None:
         raise TlxError(found["fault"])
 
 
-def _columns(manifest: Manifest, source: Path, **names: str | None) -> dict[str, str]:
+def _inputs(task: Task, manifest: Manifest, path: Path, **names: str | None) -> list[Input]:
+    """The inputs of a file, read once."""
+    from tlx.runtime.column_files import read_once
+    from tlx.runtime.predictions import read_file
+
+    source = read_once(path)
+    return read_file(source, task, _columns(manifest, source, **names))
+
+
+def _columns(manifest: Manifest, source: Source, **names: str | None) -> dict[str, str]:
     """The columns that the flags name, and for the others those that training was told."""
     from tlx.runtime.columns import trained_columns
 

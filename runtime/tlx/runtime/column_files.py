@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tlx.runtime.errors import DataError, UsageError
-from tlx.runtime.tables import read_text
+from tlx.runtime.tables import Source, Table, read_table
+from tlx.runtime.text_files import open_bytes, read_text, suffix_of
 
-__all__ = ["COLUMNS", "Sentence", "file_format", "read_sentences"]
+__all__ = ["COLUMNS", "Sentence", "file_format", "read_once", "read_sentences"]
 
 COLUMNS = (".conll", ".conllu", ".bio", ".iob", ".iob2")
 """The suffixes of such files."""
@@ -47,23 +49,31 @@ class Layout(NamedTuple):
     uniform: bool
 
 
-def file_format(source: str | Path) -> str:
+def file_format(source: Source) -> str:
     """The suffix that tells how a file is read: its own, lower-cased, but .conll for a .txt that is evidently columns.
 
     It is where blank lines part blocks whose lines have the same columns, two or more, and end in O or a tag with a
     prefix, with some of either; or where they are those of CoNLL-U.
     """
+    if isinstance(source, Table):
+        return suffix_of(source.source)
     path = Path(source)
-    suffix = path.suffix.lower()
+    suffix = suffix_of(path)
     if suffix != ".txt" or not path.is_file():
         return suffix
     try:
-        with path.open("rb") as stream:
+        with open_bytes(path) as stream:
             content = stream.read(SEEN_BYTES)
-    except OSError:  # whoever reads the file tells
+    except (OSError, EOFError, zlib.error):  # whoever reads the file tells
         return suffix
     lines = content.decode("utf-8-sig", "replace").split("\n")
     return COLUMNS[0] if _are_columns(lines[:-1] if len(content) == SEEN_BYTES else lines) else suffix
+
+
+def read_once(source: Source, *, split: str = "train") -> Source:
+    """The table that the source is, so that nobody who is handed it reads it again; the source itself where it is a file
+    of lines or of words in columns, which the task reads in its own way."""
+    return source if file_format(source) in (".txt", *COLUMNS) else read_table(source, split=split)
 
 
 def read_sentences(source: str | Path, columns: Mapping[str, str]) -> tuple[list[Sentence], str]:
@@ -95,7 +105,7 @@ def read_sentences(source: str | Path, columns: Mapping[str, str]) -> tuple[list
 
 def _layout(source: str | Path, columns: Mapping[str, str], blocks: Sequence[Block]) -> Layout:
     asked = {flag: _number_of(source, flag, columns[flag]) for flag in ("text", "label") if flag in columns}
-    suffix = Path(source).suffix.lower()
+    suffix = suffix_of(source)
     usual, _ = _usual_shape(blocks)
     conllu = suffix == ".conllu" or _is_conllu(blocks, usual)
     word, tag = asked.get("text", 2 if conllu else 1), asked.get("label", 4 if conllu else None)

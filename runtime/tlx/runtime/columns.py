@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlx.runtime.errors import DataError
-from tlx.runtime.tables import Table, is_missing, read_table
+from tlx.runtime.tables import Source, Table, is_missing, read_table
 from tlx.runtime.tasks.task import Input
 
 if TYPE_CHECKING:
@@ -167,14 +166,14 @@ def read_inputs(table: Table, columns: Mapping[str, str], names: Sequence[str], 
     return inputs_in(table, chosen, blank=blank)
 
 
-def trained_columns(manifest: Manifest, source: str | Path, asked: Mapping[str, str]) -> dict[str, str]:
+def trained_columns(manifest: Manifest, source: Source, asked: Mapping[str, str]) -> dict[str, str]:
     """The columns that were asked for, and for the others those that training was told, where the file has them."""
     from tlx.runtime.column_files import COLUMNS, file_format
 
     recipe = manifest.lineage.get("recipe") or {}
     data = recipe.get("data") or {}
     before = {key: data[key] for key in ("text", "text_pair", "label") if key not in asked and data.get(key)}
-    if not before or not Path(source).is_file():
+    if not before:
         return dict(asked)
     if file_format(source) in COLUMNS:
         return {**before, **asked}

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from itertools import tee
 from pathlib import Path
 from typing import IO, Any
@@ -15,9 +16,10 @@ from typing import IO, Any
 from tlx.runtime.column_files import file_format
 from tlx.runtime.errors import DataError, UsageError
 from tlx.runtime.predictor import Predictor
-from tlx.runtime.tables import iterate_texts
+from tlx.runtime.tables import Source, Table, iterate_texts
 from tlx.runtime.tasks import Task
 from tlx.runtime.tasks.task import Input
+from tlx.runtime.text_files import open_bytes, suffix_of
 
 __all__ = [
     "check_output",
@@ -83,15 +85,16 @@ def group_arguments(texts: Sequence[str], names: Sequence[str]) -> list[Input]:
     return [tuple(texts[i : i + len(names)]) for i in range(0, len(texts), len(names))]
 
 
-def read_file(path: Path, task: Task, columns: Mapping[str, str]) -> list[Input]:
+def read_file(source: Source, task: Task, columns: Mapping[str, str]) -> list[Input]:
     """The inputs of a file: the lines of a .txt (empty ones too), or the columns of a .csv, .tsv, .jsonl or .parquet.
 
     A .txt that is evidently of another format, which the task reads, is read as that.
     """
-    suffix = path.suffix.lower()
-    found = file_format(path)
-    if suffix == ".txt" and path.is_file() and (found == suffix or not task.recognises(found, {})):
-        with path.open(encoding="utf-8-sig", newline="\n") as stream:
+    if isinstance(source, Table):
+        return task.inputs_of(source, columns)
+    path, found = Path(source), file_format(source)
+    if suffix_of(path) == ".txt" and path.is_file() and (found == ".txt" or not task.recognises(found, {})):
+        with TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline="\n") as stream:
             inputs = list(_lines(stream, str(path), task.input_names))
         if not inputs:
             raise DataError(f"{path} is empty: wanted one input a line")

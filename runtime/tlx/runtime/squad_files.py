@@ -6,12 +6,11 @@ import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tlx.runtime.columns import column_texts, pick_column
 from tlx.runtime.errors import DataError
-from tlx.runtime.tables import Table, is_missing, read_table
+from tlx.runtime.tables import Source, Table, is_missing, read_table
 
 __all__ = ["ANSWER_NAMES", "Gold", "Question", "answer_spans", "is_squad", "read_questions"]
 
@@ -38,7 +37,7 @@ def is_squad(columns: Mapping[str, Any]) -> bool:
 
 
 def read_questions(
-    source: str | Path, columns: Mapping[str, str], *, split: str = "train", gold: bool = True
+    source: Source, columns: Mapping[str, str], *, split: str = "train", gold: bool = True
 ) -> tuple[Table, list[Question]]:
     """The file's table and its questions. `columns` may name "text" (the question), "text_pair" (the context) and "label".
 

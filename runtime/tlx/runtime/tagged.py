@@ -18,7 +18,8 @@ from tlx.runtime.column_files import COLUMNS, read_sentences
 from tlx.runtime.columns import TEXT_NAMES, column_texts, pick_column
 from tlx.runtime.errors import DataError
 from tlx.runtime.spelling import CJK
-from tlx.runtime.tables import Table, is_missing, kept_rows, read_table, warn_of
+from tlx.runtime.tables import Source, Table, is_missing, kept_rows, read_table, warn_of
+from tlx.runtime.text_files import suffix_of
 
 __all__ = [
     "Tagged",
@@ -60,15 +61,13 @@ class Tagged:
     table: Table | None = None
 
 
-def read_tagged(
-    source: str | Path, columns: Mapping[str, str], *, split: str = "train", every_row: bool = False
-) -> Tagged:
+def read_tagged(source: Source, columns: Mapping[str, str], *, split: str = "train", every_row: bool = False) -> Tagged:
     """The tagged texts of a file of columns (a .txt too), or of a table with tokens and tags or with texts and spans.
 
     `columns` may name "text" (the tokens or texts) and "label" (the tags or spans). Rows without a token, and those that an
     annotator rejected, are left out, which a warning counts; with `every_row` they stay. Raises DataError with file and line.
     """
-    if Path(source).suffix.lower() in (*COLUMNS, ".txt"):
+    if not isinstance(source, Table) and suffix_of(source) in (*COLUMNS, ".txt"):
         return read_conll(source, columns, every_row=every_row)
     table = read_table(source, split=split)
     sample = table.sample()

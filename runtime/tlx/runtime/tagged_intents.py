@@ -10,7 +10,7 @@ from pathlib import Path
 from tlx.runtime.column_files import COLUMNS
 from tlx.runtime.columns import LABEL_NAMES, TEXT_NAMES, column_texts, pick_column
 from tlx.runtime.errors import DataError
-from tlx.runtime.tables import Table, read_table
+from tlx.runtime.tables import Source, Table, read_table
 from tlx.runtime.tagged import Words, find_words, holds_tags, read_conll, read_tagged
 
 __all__ = ["IntentsAndSlots", "read_intents_and_slots"]
@@ -29,18 +29,18 @@ class IntentsAndSlots:
     sha256: str
 
 
-def read_intents_and_slots(source: str | Path, columns: Mapping[str, str], *, split: str = "train") -> IntentsAndSlots:
+def read_intents_and_slots(source: Source, columns: Mapping[str, str], *, split: str = "train") -> IntentsAndSlots:
     """`columns` may name "text" and "label" (the intent). Raises DataError naming the row where the files part."""
-    path = Path(source)
+    path = Path(source.source if isinstance(source, Table) else source)
     if path.suffix.lower() in COLUMNS:
         tables = [path.with_suffix(suffix) for suffix in (".csv", ".tsv", ".jsonl")]
         there = next((table for table in tables if table.exists()), None)
         if there is None:
             raise DataError(f"{path} has slots but no intents: put them into {tables[0].name} beside it (text,label)")
-        path = there
-    table = read_table(path if path.exists() else source, split=split)
+        source = path = there
+    table = read_table(source, split=split)
     if holds_tags(table.sample()):
-        tagged = read_tagged(source, {name: value for name, value in columns.items() if name == "text"}, split=split)
+        tagged = read_tagged(table, {name: value for name, value in columns.items() if name == "text"}, split=split)
         return IntentsAndSlots(
             source=table.source,
             texts=tagged.texts,

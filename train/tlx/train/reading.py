@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tlx.runtime.column_files import read_once
 from tlx.runtime.errors import DataError, UsageError
 from tlx.runtime.examples import Examples
 from tlx.runtime.folder import file_record
@@ -27,8 +28,9 @@ def read_data(recipe: Recipe) -> tuple[Recipe, Data, TrainTask]:
         raise UsageError("there is no training data: name a file, as in `tlx train data/train.csv --out models/mine`")
     named = {"text": section.text, "text_pair": section.text_pair, "label": section.label}
     columns = {name: value for name, value in named.items() if value is not None}
-    kind = train_task(recipe.model.task or guess_task(section.train, columns))
-    whole = kind.half.read(section.train, columns)
+    source = read_once(section.train)
+    kind = train_task(recipe.model.task or guess_task(source, columns))
+    whole = kind.half.read(source, columns)
     task = kind(whole, recipe.task)
     if not task.learns_alone and not recipe.model.teachers:
         raise UsageError(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from tlx.runtime.errors import UsageError
 from tlx.runtime.tasks.task import Task
+
+if TYPE_CHECKING:
+    from tlx.runtime.tables import Source
 
 __all__ = ["ALIASES", "TASKS", "Task", "guess_task", "task_named"]
 
@@ -37,7 +39,7 @@ def task_named(name: str) -> type[Task]:
     return cast(type[Task], import_module(module).TASK)
 
 
-def guess_task(source: str | Path, columns: Mapping[str, str] | None = None) -> str:
+def guess_task(source: Source, columns: Mapping[str, str] | None = None) -> str:
     """The task that a file of examples is for, by its format, else its columns, of which `columns` may name the "label".
 
     Raises DataError when it cannot be read.

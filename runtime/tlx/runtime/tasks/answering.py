@@ -20,6 +20,7 @@ from tlx.runtime.tasks.task import Encoded, Floats, Input, Ints, Outputs, Task, 
 
 if TYPE_CHECKING:
     from tlx.runtime.examples import Examples
+    from tlx.runtime.tables import Source
     from tlx.runtime.tokens import Tokens
 
 __all__ = ["TASK", "Answer", "QuestionAnswering"]
@@ -93,7 +94,7 @@ class QuestionAnswering(Task):
         return is_squad(columns) or ({"question", "context"} <= there and not there.isdisjoint(ANSWER_NAMES))
 
     @classmethod
-    def read(cls, source: str | Path, columns: Mapping[str, str], *, split: str = "train") -> Examples:
+    def read(cls, source: Source, columns: Mapping[str, str], *, split: str = "train") -> Examples:
         """Questions with their contexts and answers, from SQuAD JSON or a table. An item of gold is `squad_files.Gold`.
 
         `columns` may hold "text" (the question), "text_pair" (the context) and "label" (the answers).
@@ -111,7 +112,7 @@ class QuestionAnswering(Task):
             sha256=table.sha256,
         )
 
-    def inputs_of(self, source: str | Path, columns: Mapping[str, str]) -> list[Input]:
+    def inputs_of(self, source: Source, columns: Mapping[str, str]) -> list[Input]:
         from tlx.runtime.squad_files import read_questions
 
         return [(row.question, row.context) for row in read_questions(source, columns, gold=False)[1]]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tlx.runtime.examples import Examples
+    from tlx.runtime.tables import Source
 
 __all__ = ["TASK", "LabelScore", "TextClassification", "TopK"]
 
@@ -123,7 +124,7 @@ class TextClassification(Task):
         )
 
     @classmethod
-    def read(cls, source: str | Path, columns: Mapping[str, str], *, split: str = "train") -> Examples:
+    def read(cls, source: Source, columns: Mapping[str, str], *, split: str = "train") -> Examples:
         """Texts, or pairs of them, and labels. Lists in the label column (JSON arrays in CSV, or labels between separators in
         a column called labels) make the task multi-label, and so does a "label" that names several columns of 1 and 0.
 
@@ -131,7 +132,7 @@ class TextClassification(Task):
         """
         return cls._read(source, columns, split, None)
 
-    def examples_of(self, source: str | Path, columns: Mapping[str, str], *, split: str = "test") -> Examples:
+    def examples_of(self, source: Source, columns: Mapping[str, str], *, split: str = "test") -> Examples:
         """As `read`; where the model rejects, rows labelled `oos_label` or not at all are out of scope: their gold is None."""
         oos = None
         if self.reject_below is not None:
@@ -139,7 +140,7 @@ class TextClassification(Task):
         return self._read(source, columns, split, oos)
 
     @classmethod
-    def _read(cls, source: str | Path, columns: Mapping[str, str], split: str, oos: str | None) -> Examples:
+    def _read(cls, source: Source, columns: Mapping[str, str], split: str, oos: str | None) -> Examples:
         from tlx.runtime.columns import LABEL_NAMES, input_columns, inputs_in, pick_column, told
         from tlx.runtime.examples import Examples
         from tlx.runtime.tables import read_table

@@ -20,6 +20,7 @@ from tlx.runtime.vectors import PRECISIONS, Precision, int8_ranges, neighbours, 
 if TYPE_CHECKING:
     from tlx.runtime.examples import Examples
     from tlx.runtime.folder import Manifest
+    from tlx.runtime.tables import Source
     from tlx.runtime.tokens import Tokens
 
 __all__ = ["TASK", "FeatureExtraction", "pool", "similarity"]
@@ -106,7 +107,7 @@ class FeatureExtraction(Task):
         )
 
     @classmethod
-    def read(cls, source: str | Path, columns: Mapping[str, str], *, split: str = "train") -> Examples:
+    def read(cls, source: Source, columns: Mapping[str, str], *, split: str = "train") -> Examples:
         """Scored pairs, triplets, pairs, labelled or plain texts: see `embedding_examples`."""
         from tlx.runtime.tasks.embedding_examples import read
 

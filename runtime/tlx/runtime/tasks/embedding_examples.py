@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from tlx.runtime.columns import LABEL_NAMES, TEXT_NAMES, inputs_in, pick_column,
 from tlx.runtime.errors import DataError
 from tlx.runtime.examples import Examples
 from tlx.runtime.ranking import Relevance
-from tlx.runtime.tables import Table, is_missing, read_table
+from tlx.runtime.tables import Source, Table, is_missing, read_table
 from tlx.runtime.tasks.task import Floats
 
 __all__ = ["read", "relevance_of_labels", "retrieval"]
@@ -23,7 +22,7 @@ SCORE_NAMES = ("score", "similarity", "similarity_score", "relatedness", "relate
 NEGATIVES = ("negative", "hard_negative")
 
 
-def read(source: str | Path, columns: Mapping[str, str], split: str) -> Examples:
+def read(source: Source, columns: Mapping[str, str], split: str) -> Examples:
     """Examples by the columns that are there (`columns` overrides "text", "text_pair" and "label").
 
     Two texts and a score: inputs are pairs, gold floats. Two texts: pairs of what belongs together; with a column "negative"

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from tlx.runtime.examples import Examples
     from tlx.runtime.folder import Manifest
+    from tlx.runtime.tables import Source
     from tlx.runtime.tokens import Tokens
 
 __all__ = ["TASK", "Fill", "FillMask"]
@@ -106,7 +107,7 @@ class FillMask(Task):
         return cls(mask_token=mask, clean_up_spaces=bool(manifest.settings.get("clean_up_spaces", False)))
 
     @classmethod
-    def read(cls, source: str | Path, columns: Mapping[str, str], *, split: str = "train") -> Examples:
+    def read(cls, source: Source, columns: Mapping[str, str], *, split: str = "train") -> Examples:
         """Plain texts, to be scored: the lines of a .txt, or the text column of another file. Blank ones are left out."""
         from tlx.runtime.columns import TEXT_NAMES, pick_column
         from tlx.runtime.examples import Examples
@@ -122,7 +123,7 @@ class FillMask(Task):
                 raise DataError(f"{table.where(row)}: column {column!r} holds a {type(value).__name__}: wanted a text")
             texts.append((value,))
         if not texts:
-            raise DataError(f"{source}: column {column!r} holds no text: wanted at least one")
+            raise DataError(f"{table.source}: column {column!r} holds no text: wanted at least one")
         return Examples(source=table.source, inputs=texts, sha256=table.sha256)
 
     def take(self, item: Any) -> Input:

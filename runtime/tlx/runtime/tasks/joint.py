@@ -22,10 +22,9 @@ from tlx.runtime.tasks.task import Floats, Outputs, unit_starts
 from tlx.runtime.tasks.token_windows import text_tokens
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tlx.runtime.examples import Examples
     from tlx.runtime.folder import Manifest
+    from tlx.runtime.tables import Source
 
 __all__ = ["TASK", "IntentSlots", "IntentSlotsAnswer"]
 
@@ -86,7 +85,7 @@ class IntentSlots(TokenTask):
         return task
 
     @classmethod
-    def read(cls, source: str | Path, columns: Mapping[str, str], *, split: str = "train") -> Examples:
+    def read(cls, source: Source, columns: Mapping[str, str], *, split: str = "train") -> Examples:
         """Texts with intents from a table, words with slots from the .conll file of the same name beside it, row for row.
 
         A table with tokens and tags, or with spans, has both itself. Raises DataError naming file and row.

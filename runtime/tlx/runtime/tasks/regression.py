@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tlx.runtime.examples import Examples
     from tlx.runtime.folder import Manifest
-    from tlx.runtime.tables import Table
+    from tlx.runtime.tables import Source, Table
 
 __all__ = ["TASK", "Regression", "Score"]
 
@@ -92,7 +92,7 @@ class Regression(Task):
         return cls(pair=bool(settings.get("pair", False)), sigmoid=bool(settings.get("sigmoid", False)))
 
     @classmethod
-    def read(cls, source: str | Path, columns: Mapping[str, str], *, split: str = "train") -> Examples:
+    def read(cls, source: Source, columns: Mapping[str, str], *, split: str = "train") -> Examples:
         """Texts, or pairs of them, and a number each. `columns` may hold "text", "text_pair" and "label" (the score).
 
         Raises DataError for a missing column or text, and for a score that is no finite number.

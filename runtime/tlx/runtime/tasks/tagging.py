@@ -15,10 +15,9 @@ from tlx.runtime.tasks.task import Encoded, Floats, Input, Outputs, Task
 from tlx.runtime.tasks.token_windows import TextTokens, encode_windows, first_tokens, text_tokens
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tlx.runtime.examples import Examples
     from tlx.runtime.folder import Manifest
+    from tlx.runtime.tables import Source
     from tlx.runtime.tagged import Words
     from tlx.runtime.tokens import Tokens
 
@@ -54,7 +53,7 @@ class TokenTask(Task):
     def encode(self, tokens: Tokens, inputs: Sequence[Input], *, parallel: bool = True) -> Encoded:
         return encode_windows(tokens, inputs, parallel=parallel)
 
-    def inputs_of(self, source: str | Path, columns: Mapping[str, str]) -> list[Input]:
+    def inputs_of(self, source: Source, columns: Mapping[str, str]) -> list[Input]:
         """The texts of a file, tagged or not."""
         from tlx.runtime.column_files import COLUMNS, file_format
         from tlx.runtime.tables import read_table
@@ -62,7 +61,8 @@ class TokenTask(Task):
 
         tagged = file_format(source) in COLUMNS
         if not tagged and not columns:
-            tagged = holds_tags(read_table(source).sample())
+            source = read_table(source)
+            tagged = holds_tags(source.sample())
         return (
             list(read_tagged(source, columns, every_row=True).texts) if tagged else super().inputs_of(source, columns)
         )
@@ -142,7 +142,7 @@ class TokenClassification(TokenTask):
         return cls(labels=manifest.labels)
 
     @classmethod
-    def read(cls, source: str | Path, columns: Mapping[str, str], *, split: str = "train") -> Examples:
+    def read(cls, source: Source, columns: Mapping[str, str], *, split: str = "train") -> Examples:
         """Texts, and as gold their words with tags. `columns` may hold "text" (or tokens) and "label" (tags or spans).
 
         Raises DataError naming file and line.

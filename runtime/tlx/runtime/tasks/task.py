@@ -25,6 +25,7 @@ from tlx.runtime.errors import UsageError
 if TYPE_CHECKING:
     from tlx.runtime.examples import Examples
     from tlx.runtime.folder import Manifest
+    from tlx.runtime.tables import Source
     from tlx.runtime.tokens import Tokens
 
 __all__ = ["Encoded", "Floats", "Input", "Outputs", "Task", "join_outputs", "unit_index", "unit_starts"]
@@ -88,13 +89,13 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def read(cls, source: str | Path, columns: Mapping[str, str], *, split: str = "train") -> Examples:
+    def read(cls, source: Source, columns: Mapping[str, str], *, split: str = "train") -> Examples:
         """Typed examples with gold from a file; `columns` overrides guessed columns (`{"text": …, "label": …}`).
 
         Raises DataError naming file and line.
         """
 
-    def examples_of(self, source: str | Path, columns: Mapping[str, str], *, split: str = "test") -> Examples:
+    def examples_of(self, source: Source, columns: Mapping[str, str], *, split: str = "test") -> Examples:
         """As `read`, for a trained model to be measured on."""
         return self.read(source, columns, split=split)
 
@@ -181,7 +182,7 @@ class Task(ABC):
             return "str"
         return f"a tuple ({', '.join(names)}) of str or a dict with {' and '.join(map(repr, names))}"
 
-    def inputs_of(self, source: str | Path, columns: Mapping[str, str]) -> list[Input]:
+    def inputs_of(self, source: Source, columns: Mapping[str, str]) -> list[Input]:
         """The inputs of a file whose gold, if any, does not matter. Raises DataError naming file and line."""
         from tlx.runtime.columns import read_inputs
         from tlx.runtime.tables import read_table

@@ -1,0 +1,74 @@
+"""JSON documents and lines of JSON → columns."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tlx.runtime.errors import DataError
+
+__all__ = ["read_json", "read_jsonl"]
+
+Rows = tuple[dict[str, list[Any]], Sequence[int]]
+"""Columns, and the line (of a document the item) where each row starts, from 1."""
+
+
+def read_jsonl(path: Path, text: str) -> Rows:
+    """An object a line. Raises DataError naming the line."""
+    rows: list[dict[str, Any]] = []
+    lines: list[int] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(
+                f"{path} line {number} is not valid JSON: {error.msg} (wanted one object a line)"
+            ) from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path} line {number} holds a {type(row).__name__}: wanted one JSON object a line")
+        rows.append(row)
+        lines.append(number)
+    return _checked(path, text, _columns_of(rows), lines)
+
+
+def read_json(path: Path, text: str) -> Rows:
+    """One document, an object being one row and a list a row each item; or else an object a line."""
+    try:
+        document = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":  # a second line that begins anew
+            return read_jsonl(path, text)
+        raise DataError(f"{path} line {error.lineno} is not valid JSON: {error.msg}") from error
+    rows = document if isinstance(document, list) else [document]
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise DataError(f"{path} item {number} is a {type(row).__name__}: wanted a JSON object")
+    return _checked(path, text, _columns_of(rows), range(1, len(rows) + 1))
+
+
+def _columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The columns of objects, in the order of their first coming; None where one lacks a field."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _checked(path: Path, text: str, columns: dict[str, list[Any]], lines: Sequence[int]) -> Rows:
+    """Both. Raises DataError where an escape stands for half a character, as in "\\ud83d": no tokenizer takes it."""
+    if re.search(r"\\u[dD][89a-fA-F]", text) is None:
+        return columns, lines
+    for column, values in columns.items():
+        for row, value in enumerate(values):
+            written = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            half = re.search("[\ud800-\udfff]", written)
+            if half is not None:
+                before = written[max(half.start() - 20, 0) : half.start()]
+                raise DataError(
+                    f"{path} line {lines[row]}: column {column!r} holds \\u{ord(half[0]):04x} alone (after {before!r}), half "
+                    "of a surrogate pair and no character: write the pair whole, or remove it"
+                )
+    return columns, lines

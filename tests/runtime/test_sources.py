@@ -1,0 +1,176 @@
+"""Where data may lie: packed files, several files, folders, data sets by name; and that each is read once."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tlx.runtime.column_files import file_format, read_once
+from tlx.runtime.errors import DataError
+from tlx.runtime.predictions import read_file
+from tlx.runtime.tables import Table, read_table
+from tlx.runtime.tagged import read_tagged
+from tlx.runtime.tasks import guess_task, task_named
+from tlx.runtime.tasks.classification import TextClassification
+
+ROWS = "text,label\nplay music,a\nstop it,b\n"
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = content.encode() if isinstance(content, str) else content
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("d.csv.gz", ROWS),
+        ("d.tsv.gz", ROWS.replace(",", "\t")),
+        ("d.JSONL.gz", '{"text": "play music", "label": "a"}\n{"text": "stop it", "label": "b"}\n'),
+        ("d.csv", ROWS.encode("utf-16")),
+    ],
+)
+def test_packed_files_and_those_of_utf_16_hold_the_same_rows(name: str, content: str | bytes, tmp_path: Path) -> None:
+    table = read_table(write(tmp_path / name, content))
+    assert dict(table.columns) == {"text": ["play music", "stop it"], "label": ["a", "b"]}
+    assert len(table.sha256) == 64
+
+
+def test_packed_columns_and_packed_lines_are_read_as_such(tmp_path: Path) -> None:
+    sentences = write(tmp_path / "d.txt.gz", "play O\njazz B-genre\n\nstop O\n")
+    assert file_format(sentences) == ".conll"
+    assert read_tagged(sentences, {}).texts == ["play jazz", "stop"]
+    lines = write(tmp_path / "lines.txt.gz", "one\n\nthree\n")
+    assert read_file(lines, TextClassification(labels=("a", "b")), {}) == ["one", "", "three"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("d.csv.gz", None, r"d\.csv\.gz is damaged, or was not packed by gzip"),
+        ("d.zip", b"PK", r"d\.zip ends in \.zip: .*unpack it first"),
+        ("d.csv", b"\xff\xfea", r"d\.csv begins as UTF-16 but goes on otherwise: save the file as UTF-8"),
+    ],
+)
+def test_what_cannot_be_unpacked_is_told(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(ROWS.encode() * 9)[:40] if content is None else content)
+    with pytest.raises(DataError, match=message):
+        read_table(tmp_path / name)
+
+
+def test_a_pattern_stands_for_its_files_in_order_and_a_fault_names_the_file(tmp_path: Path) -> None:
+    write(tmp_path / "b.csv", "label,text\nb,\n")
+    write(tmp_path / "a.csv.gz", ROWS)
+    table = read_table(tmp_path / "*.csv*")
+    assert table.columns["label"] == ["a", "b", "b"]
+    with pytest.raises(DataError, match=r"b\.csv line 2: column 'text' is empty"):
+        task_named("text-classification").read(table, {})
+    write(tmp_path / "c.csv", "text,kind\nx,y\n")
+    with pytest.raises(
+        DataError, match=r"c\.csv has the columns text, kind, .*a\.csv\.gz has text, label: wanted the s"
+    ):
+        read_table(tmp_path / "*.csv*")
+    with pytest.raises(DataError, match=r"no file matches .*\*\.tsv"):
+        read_table(tmp_path / "*.tsv")
+
+
+@pytest.mark.parametrize(
+    ("names", "split"),
+    [
+        (("train-00000-of-00002.csv", "train-00001-of-00002.csv", "test-00000-of-00001.csv"), "train"),
+        (("train_1.csv", "train_2.csv", "training.csv"), "train"),
+        (("data/dev.csv", "data/dev-1.csv", "data/train.csv"), "validation"),
+    ],
+)
+def test_a_folder_gives_the_files_of_the_split(names: tuple[str, ...], split: str, tmp_path: Path) -> None:
+    for number, name in enumerate(names):
+        write(tmp_path / name, f"text,label\nt{number},x\n")
+    assert sorted(read_table(tmp_path, split=split).columns["text"]) == ["t0", "t1"]
+
+
+def test_a_folder_without_the_split_or_with_two_formats_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "words.csv", ROWS)
+    with pytest.raises(DataError, match=r"without train\.csv.*it holds: words\.csv\): name a file, or several as"):
+        read_table(tmp_path)
+    write(tmp_path / "train.csv", ROWS)
+    write(tmp_path / "train.jsonl", "{}")
+    with pytest.raises(DataError, match=r"holds train\.csv and train\.jsonl: name the file to read"):
+        read_table(tmp_path)
+
+
+def saved(rows: int) -> Any:
+    datasets = pytest.importorskip("datasets")
+    names = datasets.ClassLabel(names=["no", "yes"])
+    features = datasets.Features({"text": datasets.Value("string"), "label": names})
+    data = {"text": [f"t{n}" for n in range(rows)], "label": [n % 2 for n in range(rows)]}
+    return datasets.Dataset.from_dict(data, features=features)
+
+
+def test_what_datasets_saved_is_read_by_its_folder(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.DatasetDict(train=saved(3), dev=saved(2)).save_to_disk(tmp_path / "all")
+    assert read_table(tmp_path / "all").columns["label"] == ["no", "yes", "no"]
+    assert read_table(tmp_path / "all", split="validation").columns["text"] == ["t0", "t1"]
+    assert len(read_table(tmp_path / "all" / "dev")) == 2
+    with pytest.raises(DataError, match=r"all has no split test \(it has: train, dev\): name the folder of one"):
+        read_table(tmp_path / "all", split="test")
+    (tmp_path / "all" / "dev" / "state.json").write_text("{}")
+    with pytest.raises(DataError, match="dev is not readable as what datasets saved"):
+        read_table(tmp_path / "all" / "dev")
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data set with the configurations sst2 and mrpc that is found by name."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "owner" / "set"
+    lines = ["---", "configs:"]
+    for configuration, rows in (("sst2", 4), ("mrpc", 2)):
+        lines += [f"- config_name: {configuration}", "  data_files:"]
+        for split in ("train", "validation"):
+            path = write(folder / configuration / f"{split}.jsonl", '{"text": "t", "label": "x"}\n' * rows)
+            lines += [f"  - split: {split}", f"    path: {path.relative_to(folder)}"]
+    write(folder / "README.md", "\n".join([*lines, "---", ""]))
+    load = datasets.load_dataset
+    monkeypatch.setattr(datasets, "load_dataset", lambda name, *a, **k: load(str(tmp_path / name), *a, **k))
+    return folder
+
+
+def test_a_data_set_is_named_with_its_configuration_and_split(repository: Path) -> None:
+    assert len(read_table("owner/set:sst2")) == 4
+    assert len(read_table("owner/set:mrpc:validation")) == 2
+    assert len(read_table("owner/set:sst2:train[:3]")) == 3
+    for name, told in (
+        ("owner/set", r"spelt owner/name, owner/name:configuration .*available configs: \['sst2', 'mrpc'\]"),
+        ("owner/set:nope", r"available configs: \['sst2', 'mrpc'\]"),
+        ("owner/set:sst2:test", r"Unknown split \"test\". Should be one of \['train', 'validation'\]"),
+    ):
+        with pytest.raises(DataError, match=told):
+            read_table(name)
+
+
+def test_one_name_behind_the_colon_may_be_the_split(repository: Path) -> None:
+    write(repository / "README.md", "---\nconfigs:\n- config_name: default\n  data_files: sst2/*.jsonl\n---\n")
+    assert len(read_table("owner/set:train")) == 8
+    assert len(read_table("owner/set:train[:5]")) == 5
+
+
+def test_a_task_is_guessed_from_a_table_and_read_from_it_though_the_file_is_gone(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.csv", ROWS)
+    source = read_once(path)
+    path.unlink()
+    assert isinstance(source, Table)
+    assert guess_task(source) == "text-classification"
+    assert task_named("text-classification").read(source, {}).gold == ["a", "b"]
+
+
+def test_files_of_words_and_of_lines_are_left_to_the_task(tmp_path: Path) -> None:
+    for name in ("d.conll", "d.txt", "d.txt.gz"):
+        path = write(tmp_path / name, "play O\n")
+        assert read_once(path) == path

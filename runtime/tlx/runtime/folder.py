@@ -173,11 +173,13 @@ class Folder:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         self._compare(record, sha256)
 
-    def check_source(self) -> None:
-        """The files that torch's model is loaded from are those of the manifest, as far as it names them."""
+    def check_source(self) -> dict[str, str]:
+        """The files that torch's model is loaded from are those of the manifest, as far as it names them: path → sha256."""
         torch = self.manifest.variants.get("torch")
-        for record in (*self.manifest.files.values(), *(() if torch is None else (torch.file,))):
+        records = (*self.manifest.files.values(), *(() if torch is None else (torch.file,)))
+        for record in records:
             self.check(record)
+        return {str(self.locate(record)): record.sha256 for record in records}
 
     @contextmanager
     def _opened(self, record: FileRecord) -> Iterator[BufferedReader]:

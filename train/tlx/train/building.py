@@ -22,7 +22,7 @@ from tlx.train.tasks.task import TrainTask
 from tlx.train.teachers import Teacher
 from tlx.train.vocabulary import count_tokens, extend_tokenizer, prune_tokenizer
 
-__all__ = ["SMALL_VOCABULARY", "Student", "build"]
+__all__ = ["SMALL_VOCABULARY", "Student", "build", "check_start"]
 
 SMALL_VOCABULARY = 12_000
 Ints = NDArray[np.int64]
@@ -47,6 +47,15 @@ class Student:
         return frozenset(name for name, _ in self.model.named_parameters()) if self.random else self.fresh
 
 
+def check_start(section: ModelSection) -> None:
+    """Raises UsageError where the recipe names neither base nor teacher."""
+    if section.base is None and not section.teachers:
+        wanted = "pass --base (a pretrained model) or --teacher"
+        if section.student == "transformer":
+            raise UsageError(f"there is nothing to start from: {wanted}")
+        raise UsageError(f"--student {section.student} needs a vocabulary: {wanted}")
+
+
 def build(
     section: ModelSection, task: TrainTask, teachers: Sequence[Teacher], texts: Sequence[str], dropout: float | None
 ) -> Student:
@@ -54,10 +63,9 @@ def build(
 
     Raises UsageError when neither base nor teacher is given, or a size does not fit.
     """
+    check_start(section)
     if section.student != "transformer":
         return _small(section, task, teachers, texts, dropout)
-    if section.base is None and not teachers:
-        raise UsageError("there is nothing to start from: pass --base (a pretrained model) or --teacher")
     if section.base is not None:
         model, tokenizer, fresh = _from_base(section.base, task, texts, random_weights=section.random_weights)
     else:
@@ -117,10 +125,8 @@ def _small(
         raise UsageError(f"--layers is for transformer students: --student {section.student} has --hidden")
     if teachers:
         tokenizer, model = teachers[0].tokenizer, teachers[0].model
-    elif section.base is not None:
-        model, tokenizer, _ = _from_base(section.base, task, texts)
     else:
-        raise UsageError(f"--student {section.student} needs a vocabulary: pass --teacher (or --base)")
+        model, tokenizer, _ = _from_base(str(section.base), task, texts)
     size = section.vocabulary or SMALL_VOCABULARY
     tokenizer, rows = prune_tokenizer(tokenizer, count_tokens(tokenizer, texts), size)
     student = build_student(

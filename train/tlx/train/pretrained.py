@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from tlx.runtime.errors import UsageError
@@ -15,7 +16,7 @@ from tlx.runtime.folder import MANIFEST, file_record, open_folder
 from tlx.runtime.quiet import quiet
 from tlx.train.students import register
 
-__all__ = ["load_config", "load_pretrained", "load_tokenizer", "model_hashes", "token_limit"]
+__all__ = ["check_model", "load_config", "load_pretrained", "load_tokenizer", "model_hashes", "token_limit"]
 
 MODEL_FILES = ("config.json", "tokenizer.json", "*.safetensors", "*.bin")
 
@@ -28,10 +29,19 @@ def model_hashes(source: str) -> dict[str, str]:
     folder = Path(source)
     if not folder.is_dir():
         return {}
-    if (folder / MANIFEST).is_file():
-        open_folder(folder).check_source()
+    checked = open_folder(folder).check_source() if (folder / MANIFEST).is_file() else {}
     files = sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern) if path.is_file())
-    return {str(path): file_record(folder, path.name).sha256 for path in files}
+    return {str(path): checked.get(str(path)) or file_record(folder, path.name).sha256 for path in files}
+
+
+def check_model(source: str) -> None:
+    """Raises UsageError where no model can be loaded, as far as its config and the heads of its weights tell."""
+    register()
+    load_config(source)
+    with _explained(source, "a model"):
+        for path in sorted(Path(source).glob("*.safetensors")):
+            with safe_open(path, "numpy"):
+                pass
 
 
 def load_config(source: str, **changes: Any) -> Any:
@@ -90,6 +100,8 @@ def _explained(source: str, wanted: str) -> Iterator[None]:
     path = Path(source)
     if path.is_file():
         raise UsageError(f"{source} is a file: wanted the folder of a pretrained model")
+    if not path.exists() and (path.is_absolute() or len(path.parts) > 2):
+        raise UsageError(f"{source} does not exist: wanted the folder of a pretrained model, or a name on a model hub")
     if path.is_dir() and not (path / "config.json").is_file():
         raise UsageError(f"{source} has no config.json: wanted the folder of a pretrained model")
     try:
@@ -98,4 +110,5 @@ def _explained(source: str, wanted: str) -> Iterator[None]:
         raise
     except Exception as error:  # transformers raises OSError, ValueError, KeyError, safetensors' own, …
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise UsageError(f"{source} does not load as {wanted}: {reason[:200]}") from error
+        absent = "" if path.exists() else "is no folder here, and "
+        raise UsageError(f"{source} {absent}does not load as {wanted}: {reason[:200]}") from error

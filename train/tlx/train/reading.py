@@ -9,14 +9,15 @@ from tlx.runtime.errors import DataError, UsageError
 from tlx.runtime.examples import Examples
 from tlx.runtime.folder import file_record
 from tlx.runtime.tasks import guess_task
-from tlx.train.pretrained import model_hashes
+from tlx.train.building import check_start
+from tlx.train.pretrained import check_model, model_hashes
 from tlx.train.recipe import Recipe
 from tlx.train.split import stratified_split
 from tlx.train.tasks import train_task
 from tlx.train.tasks.task import TrainTask
 from tlx.train.writing import Data
 
-__all__ = ["hashes_of", "read_data", "reading"]
+__all__ = ["check_models", "hashes_of", "read_data", "reading"]
 
 LABELS_TOLD = 6
 
@@ -63,10 +64,21 @@ def reading(task: TrainTask, examples: Examples) -> str:
     return f"{task.name}: {'; '.join(parts) or examples.source} (else: --task, --text, --label)"
 
 
-def hashes_of(recipe: Recipe, data: Data) -> dict[str, str]:
-    """The sha256 of every file that the run reads. Raises IntegrityError where a model is not what its manifest says."""
-    found = {part.source: part.sha256 for part in data.sources}
-    for source in (*recipe.model.teachers, *filter(None, [recipe.model.base])):
+def check_models(recipe: Recipe) -> dict[str, str]:
+    """The sha256 of every file of the base and the teachers, which are there; to be called before the data are read.
+
+    Raises UsageError where one is no model or none is named, IntegrityError where it is not what its manifest says.
+    """
+    check_start(recipe.model)
+    found: dict[str, str] = {}
+    for source in dict.fromkeys((*filter(None, [recipe.model.base]), *recipe.model.teachers)):
         found |= model_hashes(source)
+        check_model(source)
+    return found
+
+
+def hashes_of(recipe: Recipe, data: Data) -> dict[str, str]:
+    """The sha256 of every file of texts that the run reads."""
+    found = {part.source: part.sha256 for part in data.sources}
     files = [path for path in map(Path, recipe.data.unlabelled) if path.is_file()]
     return found | {str(path): file_record(path.parent, path.name).sha256 for path in files}

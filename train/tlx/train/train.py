@@ -24,11 +24,11 @@ from tlx.train.console import Advance, Console
 from tlx.train.loop import Fit, Report, fit, judge
 from tlx.train.objective import HiddenStates, Objective
 from tlx.train.preparing import Prepared, prepare
-from tlx.train.reading import hashes_of, read_data, reading
+from tlx.train.reading import check_models, hashes_of, read_data, reading
 from tlx.train.recipe import Recipe
 from tlx.train.runs import begin, check_same_data, claimed, recipe_of, run_folder
 from tlx.train.tasks.task import TrainTask
-from tlx.train.teachers import Teacher, load_teacher
+from tlx.train.teachers import Teacher, check_cache, load_teacher
 from tlx.train.trainable import UsedRows
 from tlx.train.transfer import transfer_inputs
 from tlx.train.writing import Data, write_model
@@ -101,12 +101,16 @@ def _run(
 ) -> TrainResult:
     torch.manual_seed(recipe.train.seed)
     given = recipe
+    models = check_models(recipe)
+    if recipe.distil.cache is not None:
+        check_cache(Path(recipe.distil.cache))
     recipe, data, task = read_data(recipe)
-    hashes = hashes_of(recipe, data)
+    hashes = models | hashes_of(recipe, data)
     if resume:
         check_same_data(folder, hashes)
     console.say(reading(task, data.train))
-    teachers = [load_teacher(source, type(task), accelerator.device) for source in recipe.model.teachers]
+    console.say(f"{len(data.train)} training and {len(data.validation)} validation rows from {data.train.source}")
+    teachers = [load_teacher(source, type(task), accelerator.device, models) for source in recipe.model.teachers]
     recipe = _adopt(recipe, task, teachers, console)
     student, inputs = _student(recipe, task, data, teachers, console)
     if accelerator.is_main_process and not resume:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from tlx.runtime.column_files import COLUMNS, file_format, read_once
 from tlx.runtime.columns import TEXT_NAMES, pick_column
 from tlx.runtime.errors import UsageError
 from tlx.runtime.tables import is_missing, read_table
+from tlx.runtime.tagged import holds_tags
 from tlx.runtime.tasks.task import Input
 from tlx.train.augment import augment, embedding_neighbours
 from tlx.train.batches import encode, tokens_of
@@ -73,10 +75,13 @@ def _check_augment(recipe: Recipe, task: TrainTask) -> None:
 
 
 def _unlabelled(source: str, task: TrainTask, columns: Mapping[str, str]) -> list[Input]:
-    """The inputs of a file of transfer texts: the only column, whatever its name, or the task's usual ones."""
-    if len(task.runtime.input_names) > 1:
-        return task.runtime.inputs_of(source, columns)
-    table = read_table(source)
+    """The inputs of a file of transfer texts: the only column, whatever its name, or what the task reads in such a file."""
+    half, given = task.runtime, read_once(source)
+    if len(half.input_names) > 1 or file_format(given) in COLUMNS:
+        return half.inputs_of(given, columns)
+    table = read_table(given)
+    if holds_tags(table.sample()):
+        return half.inputs_of(table, {})
     names = TEXT_NAMES if len(table.columns) > 1 else tuple(table.columns)
     column = pick_column(table, "text", names, columns.get("text") if columns.get("text") in table.columns else None)
     return [str(value) for value in table.columns[column] if not is_missing(value)]

@@ -68,6 +68,7 @@ def test_lists_of_labels_make_the_task_multi_label(name: str, content: str, tmp_
     ("name", "content", "message"),
     [
         ("d.csv", b"", r"d\.csv is empty: wanted a header and rows"),
+        ("d.csv", b"\xef\xbb\xbf\r\n", r"d\.csv is empty: wanted a header and rows"),
         ("d.csv", b"text,label\n", "d.csv has a header but no rows: wanted at least one"),
         ("d.csv", b"text,label\na,x\nb\xff,y\n", r"d\.csv line 3 is not UTF-8 \(byte 0xff\): save the file as UTF-8"),
         (

@@ -38,7 +38,7 @@ def read_bytes(path: Path) -> tuple[bytes, str]:
         raise DataError(f"{path} is damaged, or was not packed by gzip ({error}): fetch or pack it again") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    if not content.strip():
+    if not content.removeprefix(codecs.BOM_UTF8).strip():
         raise DataError(f"{path} is empty: wanted a header and rows")
     return content, hashlib.sha256(stored).hexdigest()
 

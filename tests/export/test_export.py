@@ -16,11 +16,14 @@ import onnx
 import pytest
 
 from tlx.export.config import ExportConfig
+from tlx.export.convert import convert
 from tlx.export.export import export
 from tlx.export.graph import count_nodes
+from tlx.export.pretrained import load_model, open_source
 from tlx.runtime import DataError, FolderError, TlxError, UsageError, load
 from tlx.runtime.errors import ExportError, IntegrityError
 from tlx.runtime.folder import open_folder
+from tlx.runtime.tasks import task_named
 
 QUICK = ExportConfig(seconds=0)
 TEXTS = ["play some music", "", "thanks", "please cancel my card in paris tomorrow at seven", "请 😀"]
@@ -55,6 +58,18 @@ def test_a_student_is_left_unfused_and_the_report_says_so(checkpoint: Any) -> No
     report = export(folder, config=QUICK).folder.manifest.variants["fp32"].report
     assert report["graph"] == "plain"
     assert report["note"] == "not fused: tlx-convolution has no attention"
+
+
+def test_a_full_disk_is_told_as_such_with_the_folder_that_wants_room(checkpoint: Any) -> None:
+    resource = pytest.importorskip("resource")
+    folder = checkpoint("bert")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(ExportError, match=r"could not be written to .*tlx-convert-.* \(.*large.*\): .*TMPDIR"):
+            convert(load_model(open_source(folder)), task_named("text-classification"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_multi_label_checkpoint_stays_multi_label(checkpoint: Any, answered_data: Any, oracle: Any) -> None:

@@ -20,7 +20,7 @@ OPSET = 18
 def convert(loaded: LoadedModel, task: type[Task]) -> onnx.ModelProto:
     """The model as Optimum exports it: int64 inputs `(batch_size, sequence_length)`, outputs `task.heads`, no softmax.
 
-    Raises ExportError when Optimum does not know the architecture or the export fails.
+    Raises ExportError when Optimum does not know the architecture, the export fails, or there is no room for its file.
     """
     from optimum.exporters.onnx import onnx_export_from_model
     from optimum.exporters.tasks import TasksManager
@@ -37,6 +37,11 @@ def convert(loaded: LoadedModel, task: type[Task]) -> onnx.ModelProto:
     with quiet(), TemporaryDirectory(prefix="tlx-convert-") as work:
         try:
             onnx_export_from_model(loaded.model, Path(work), task=asked, opset=OPSET, do_validation=False, device="cpu")
+        except OSError as error:
+            raise ExportError(
+                f"the ONNX file could not be written to {work} ({error.strerror or error}): free some space there, or let TMPDIR "
+                "name a folder that has it"
+            ) from error
         except Exception as error:  # the exporters raise whatever their tracing met
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise ExportError(f"Optimum could not export {kind!r} for {asked}: {lines[0][:300]}") from error

@@ -319,6 +319,25 @@ def test_a_folder_without_a_whole_model_is_refused_in_one_line(
     assert not (folder / "onnx").exists()
 
 
+@pytest.mark.parametrize(
+    ("instead", "message"),
+    [
+        ("pytorch_model.bin", "tlx loads no pickles"),
+        ("model.safetensors.index.json", "cut into several files: save the model again"),
+        ("onnx/model.onnx", "only onnx/model.onnx, and variants are verified against torch"),
+    ],
+)
+def test_a_folder_with_weights_of_another_kind_is_told_what_it_needs(
+    instead: str, message: str, checkpoint: Any
+) -> None:
+    folder = checkpoint()
+    (folder / "model.safetensors").unlink()
+    (folder / instead).parent.mkdir(exist_ok=True)
+    (folder / instead).write_bytes(b"")
+    with pytest.raises(FolderError, match=message):
+        export(folder, config=QUICK)
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
 def test_files_that_are_not_the_manifests_are_refused(name: str, checkpoint: Any, contents: Any) -> None:
     folder = checkpoint("tlx-convolution")

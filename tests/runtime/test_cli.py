@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -235,11 +236,15 @@ def test_a_reader_that_has_enough_is_no_error(tiny_folder: Path) -> None:
         assert process.wait() == 0
 
 
-@pytest.mark.parametrize("command", ["predict", "eval", "bench", "inspect", "doctor"])
-def test_every_command_has_help_with_an_example(tlx: Tlx, command: str) -> None:
+COMMANDS = ["train", "export", "predict", "eval", "bench", "inspect", "doctor", "demo"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example_and_json(tlx: Tlx, command: str) -> None:
     done = tlx(command, "--help")
     assert done.returncode == 0
-    assert f"Example: tlx {command}" in done.stdout
+    assert re.search(f"Examples?: +tlx {command}", done.stdout)
+    assert "--json" in done.stdout
 
 
 def test_version_is_printed(tlx: Tlx) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import tlx.runtime
 
 HEAVY = [
@@ -79,6 +81,17 @@ def test_without_onnxruntime_both_extras_are_named(tiny_folder: Path) -> None:
     assert "needs onnxruntime, which is not installed" in done.stderr
     assert "tlx[cpu]" in done.stderr
     assert "tlx[cuda]" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["train", "x.csv", "--out", "new"], ["demo", "--out", "new"]])
+def test_a_command_whose_packages_are_not_installed_is_one_line(command: list[str], tmp_path: Path) -> None:
+    script = "import sys; sys.modules['torch'] = None; from tlx.runtime.program import main; main()"
+    done = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "tlx: error: this command needs torch, which is not installed: pip install 'tlx[train,export,cpu]'\n"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_answering_writes_nothing_into_the_users_home(tiny_folder: Path, tmp_path: Path) -> None:

@@ -226,6 +226,7 @@ def test_a_file_of_numbers_is_guessed_to_be_for_regression(tmp_path: Path) -> No
     assert guess("text,rating\na,good\nb,bad\n".replace("rating", "label")) == "text-classification"
     assert guess("sentence1,sentence2,score,entailment\na,b,1.5,neutral\n") == "text-classification"
     assert task_named("text-regression") is Regression
+    assert task_named("ner") is task_named("token-classification")
 
 
 def test_a_label_that_is_no_whole_number_is_a_score_and_one_that_was_asked_for_rules_out_the_others(

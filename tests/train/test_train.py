@@ -258,6 +258,10 @@ def test_a_small_student_learns_from_its_teacher(kind: str, data: Path, teacher:
     manifest = open_folder(tmp_path / "student").manifest
     assert manifest.labels == open_folder(teacher).manifest.labels
     assert manifest.lineage["teachers"][0]["sha256"]
+    from transformers import pipeline
+
+    classify = pipeline("text-classification", model=str(tmp_path / "student"), device="cpu")
+    assert classify("play some loud music")[0]["label"] in manifest.labels
 
 
 def test_two_teachers_and_unlabelled_texts_and_a_pruned_vocabulary(data: Path, teacher: Path, tmp_path: Path) -> None:
@@ -404,6 +408,7 @@ def test_work_stays_for_a_resumed_run_when_an_error_ends_it(
 def test_a_bad_base_or_teacher_is_refused_in_one_line(base: Path, data: Path, teacher: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     refused(recipe(data, tmp_path), out, "has no config.json", UsageError)
+    refused(recipe(data, Path("models/typo")), out, "models/typo is no folder here", UsageError)
     damaged = tmp_path / "damaged"
     shutil.copytree(base, damaged)
     (damaged / "model.safetensors").write_bytes((damaged / "model.safetensors").read_bytes()[:1000])

@@ -48,6 +48,10 @@ def run(arguments: list[str]) -> int:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nothing more can be written, at exit either
         return 0
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "tlx":
+            raise
+        return _fail(f"this command needs {error.name}, which is not installed: pip install 'tlx[train,export,cpu]'", 1)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise

@@ -110,5 +110,5 @@ def _explained(source: str, wanted: str) -> Iterator[None]:
         raise
     except Exception as error:  # transformers raises OSError, ValueError, KeyError, safetensors' own, …
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        absent = "" if path.exists() else "is no folder here, and "
-        raise UsageError(f"{source} {absent}does not load as {wanted}: {reason[:200]}") from error
+        found = source if path.exists() else f"{source} is no folder here, and as a name of the model hub it"
+        raise UsageError(f"{found} does not load as {wanted}: {reason[:200]}") from error

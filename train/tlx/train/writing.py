@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import platform
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,6 +10,8 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tlx.runtime.card import write_card
 from tlx.runtime.examples import Examples
@@ -51,6 +54,7 @@ def write_model(
         model = model.half()
     model.save_pretrained(stage)
     max_tokens = recipe.model.max_tokens or READS
+    _name_inputs(student.tokenizer, model)
     if task.runtime.window is None:  # a window is no limit: what does not fit comes in the next
         student.tokenizer.model_max_length = max_tokens
     student.tokenizer.save_pretrained(stage)
@@ -88,6 +92,13 @@ def write_model(
     )
     (stage / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     (stage / "README.md").write_text(write_card(Folder(path=out, manifest=manifest)), encoding="utf-8")
+
+
+def _name_inputs(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:
+    """The tokenizer gives what the model takes, so that transformers.pipeline runs a student without token types."""
+    taken = inspect.signature(model.forward).parameters
+    tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in taken]
+    tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names
 
 
 def _name(path: str) -> str:

@@ -25,6 +25,7 @@ TASKS: dict[str, str] = {
 }
 """In the order in which they are asked whether a file is theirs; text-classification takes the rest."""
 ALIASES = {
+    "ner": "token-classification",
     "sentence-similarity": "feature-extraction",
     "sentiment-analysis": "text-classification",
     "text-regression": "regression",

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlx.runtime.column_files import _are_columns, file_format
+from tlx.runtime.column_files import _are_columns, file_format, read_sentences
 from tlx.runtime.errors import DataError, UsageError
 from tlx.runtime.predictions import read_file
 from tlx.runtime.tables import read_table
@@ -208,3 +208,20 @@ def test_spaces_that_are_no_plain_ones_belong_to_words(tmp_path: Path) -> None:
 def test_the_columns_of_a_table_keep_their_names(tmp_path: Path) -> None:
     path = write(tmp_path / "d.jsonl", json.dumps({"w": ["a"], "t": ["B-X"]}) + "\n")
     assert tagged(path, text="w", label="t") == [[("a", "B-X")]]
+
+
+def test_a_tsv_of_words_in_columns_with_their_numbers_is_tagged_words(tmp_path: Path) -> None:
+    path = tmp_path / "d.tsv"
+    path.write_text("# source [2010]\n1\tAnna\tB-PER\tO\n2\tsagt\tO\tO\n\n# source\n1\tDas\tO\tO\n\n1\tJa\tO\tB-X\n")
+    assert file_format(path) == ".conll"
+    sentences, _ = read_sentences(path, {})
+    assert [sentence.words for sentence in sentences] == [["Anna", "sagt"], ["Das"], ["Ja"]]
+    assert read_sentences(path, {"label": "3"})[0][0].tags == ["B-PER", "O"]
+    path.write_text("text\tlabel\nO\tB-X\n\na\tO\n")
+    assert file_format(path) == ".tsv"
+
+
+def test_numbers_of_two_columns_are_words(tmp_path: Path) -> None:
+    path = tmp_path / "d.conll"
+    path.write_text("1 B-N\n2 I-N\n\n1 O\n")
+    assert read_sentences(path, {})[0][0].words == ["1", "2"]

@@ -89,3 +89,38 @@ def test_a_name_twice_is_refused() -> None:
 
 def test_a_single_column_needs_no_delimiter() -> None:
     assert read("text\nhello; you\n") == ({"text": ["hello; you"]}, [2])
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("sep=;\r\ntext;label\r\na, b;pos\r\n", 3),
+        ("sep=\t\ntext\tlabel\na\tpos\n", 3),
+        ('"text, raw";label\n"a;b";pos\n', 2),
+    ],
+)
+def test_excels_first_line_and_quoted_names_do_not_hide_the_delimiter(text: str, line: int) -> None:
+    columns, lines = read(text)
+    assert list(columns.values())[1] == ["pos"]
+    assert lines == [line]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "3,Wall St. Bears Claw Back,x\n4,two,y\n",
+        "她今天在哪里学习中文呢,她在哪里,0\na,b,1\n",
+        '"0","1467810369","Mon Apr 06 22:19:45","x"\n4,1,d,y\n',
+    ],
+)
+def test_a_first_row_that_is_evidently_data_is_read_as_such(text: str) -> None:
+    with pytest.warns(UserWarning, match=r"the first row is data, not names: columns are called column 1 to column \d"):
+        columns, lines = read(text)
+    assert all(len(values) == 2 for values in columns.values())
+    assert list(columns)[:2] == ["column 1", "column 2"]
+    assert lines == [1, 2]
+
+
+@pytest.mark.parametrize("header", ["0,1", "text,2019", "What did you like about it,label", "#1 ID,#1 String"])
+def test_names_with_numbers_or_long_ones_stay_names(header: str) -> None:
+    assert list(read(f"{header}\na,b\n")[0]) == header.split(",")

@@ -197,7 +197,7 @@ def test_rows_marked_as_without_a_label_are_left_out_and_counted(tmp_path: Path)
 
 def test_a_first_row_that_is_data_and_every_empty_row_are_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="put a row of names first: this one seems to be data"):
-        parse(write(tmp_path, "d.csv", "1,Stocks fell on Monday as oil prices reached a new high\n2,b\n"))
+        parse(write(tmp_path, "d.csv", "world,Stocks fell on Monday as oil prices reached a new high\nb,b\n"))
     with pytest.raises(DataError, match=r"line 3: column 'text' is empty \(2 rows in all\)"):
         parse(write(tmp_path, "e.csv", "text,label\na,x\n,y\n ,x\n"))
 
@@ -210,3 +210,48 @@ def test_columns_told_to_training_serve_where_the_file_has_them(tmp_path: Path) 
     assert trained_columns(manifest, path, {"text": "body"}) == {"text": "body", "label": "toxic,threat"}
     assert trained_columns(manifest, write(tmp_path, "e.csv", "text,label\na,x\n"), {}) == {}
     assert trained_columns(manifest, write(tmp_path, "f.conll", "a O\n"), {})["text"] == "v2"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "gold", "told"),
+    [
+        (
+            "d.jsonl",
+            '{"text": "a", "label": "x", "answer": "accept"}\n{"text": "b", "label": "y", "answer": "reject"}\n',
+            ["x"],
+            r"1 of 2 rows were rejected or ignored and are left out \(the first: .*d\.jsonl line 2\)",
+        ),
+        (
+            "d.tsv",
+            "sentence1\tsentence2\tlabel\na\tb\tneutral\na\tc\t-\na\td\tentailment\n",
+            ["neutral", "entailment"],
+            r"1 of 3 rows have no label \('-'\) and are left out",
+        ),
+    ],
+)
+def test_rows_that_annotators_did_not_settle_are_left_out(
+    name: str, content: str, gold: list[str], told: str, tmp_path: Path
+) -> None:
+    with pytest.warns(UserWarning, match=told):
+        assert parse(write(tmp_path, name, content)).gold == gold
+
+
+def test_minus_is_a_label_beside_plus(tmp_path: Path) -> None:
+    assert parse(write(tmp_path, "d.csv", "text,label\na,+\nb,-\nc,0\n")).gold == ["+", "-", "0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("d.json", '[{"id": 1, "annotations": [], "data": {"text": "a"}}]', "whole export: export it as JSON-MIN"),
+        ("d.csv", "comment_text,id,toxic,threat\na,1,0,1\nb,1,1,0\n", r"or several of 1 and 0: --label toxic,threat$"),
+        (
+            "d.csv",
+            ",".join(f"c{n}" for n in range(30)) + "\n" + ",".join("x" * 30) + "\n",
+            r"c19, …\): name it with --t",
+        ),
+    ],
+)
+def test_a_refusal_says_the_fix(name: str, content: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        parse(write(tmp_path, name, content))

@@ -174,3 +174,23 @@ def test_files_of_words_and_of_lines_are_left_to_the_task(tmp_path: Path) -> Non
     for name in ("d.conll", "d.txt", "d.txt.gz"):
         path = write(tmp_path / name, "play O\n")
         assert read_once(path) == path
+
+
+def test_a_folder_of_texts_for_each_label_is_a_table(tmp_path: Path) -> None:
+    for name in ("pos/0_9.txt", "pos/1_8.txt", "neg/0_1", "neg/.hidden"):
+        write(tmp_path / "train" / name, f"{name} says so\n")
+    write(tmp_path / "train" / "unsup" / "0_0.txt", "nobody knows")
+    write(tmp_path / "train" / "urls.txt", "x")
+    for folder in (tmp_path, tmp_path / "train"):
+        with pytest.warns(UserWarning, match="1 folder names no label and is left out .*unsup"):
+            table = read_table(folder)
+        assert table.columns["label"] == ["neg", "pos", "pos"]
+        assert table.columns["text"][0] == "neg/0_1 says so"
+    assert table.where(2).endswith("1_8.txt line 1")
+
+
+def test_a_folder_of_folders_with_other_files_is_no_table(tmp_path: Path) -> None:
+    for name in ("a/x.txt", "b/x.png"):
+        write(tmp_path / name, "x")
+    with pytest.raises(DataError, match=r"is a folder without train\.csv.*it holds: a/, b/"):
+        read_table(tmp_path)

@@ -383,3 +383,20 @@ def test_no_warning_where_nothing_was_repaired(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         read_tagged(write(tmp_path / "d.conll", conll(["B-A", "I-A", "O", "B-B"])), {})
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("d.json", [["Anna sees", {"entities": [[0, 4, "PER"]]}]]),
+        ("d.json", [{"text": "Anna sees", "label": [{"start": 0, "end": 4, "text": "Anna", "labels": ["PER"]}]}]),
+        (
+            "d.json",
+            [{"text": "Anna sees", "entities": [{"id": 1, "label": "PER", "start_offset": 0, "end_offset": 4}]}],
+        ),
+    ],
+)
+def test_spans_of_spacy_label_studio_and_doccano_are_read(name: str, content: Any, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(json.dumps(content))
+    assert guess_task(tmp_path / name) == "token-classification"
+    assert read_tagged(tmp_path / name, {}).words == [((0, 4, "B-PER"), (5, 9, "O"))]

@@ -17,7 +17,8 @@ __all__ = ["COLUMNS", "Sentence", "file_format", "read_once", "read_sentences"]
 
 COLUMNS = (".conll", ".conllu", ".bio", ".iob", ".iob2")
 """The suffixes of such files."""
-SEEN_BYTES = 1 << 18  # of a .txt, to tell whether it is one
+UNTOLD = (".txt", ".tsv")
+SEEN_BYTES = 1 << 18  # of those, to tell whether it is one
 USUAL = 0.95  # the share of its lines that have the same columns
 TAGGED = 0.9  # the share of its lines that end in a tag
 _COMMENT = re.compile(r"#\s*\w+ = ")
@@ -50,7 +51,7 @@ class Layout(NamedTuple):
 
 
 def file_format(source: Source) -> str:
-    """The suffix that tells how a file is read: its own, lower-cased, but .conll for a .txt that is evidently columns.
+    """The suffix that tells how a file is read: its own, lower-cased, but .conll for a .txt or .tsv that is evidently columns.
 
     It is where blank lines part blocks whose lines have the same columns, two or more, and end in O or a tag with a
     prefix, with some of either; or where they are those of CoNLL-U.
@@ -59,7 +60,7 @@ def file_format(source: Source) -> str:
         return suffix_of(source.source)
     path = Path(source)
     suffix = suffix_of(path)
-    if suffix != ".txt" or not path.is_file():
+    if suffix not in UNTOLD or not path.is_file():
         return suffix
     try:
         with open_bytes(path) as stream:
@@ -79,8 +80,8 @@ def read_once(source: Source, *, split: str = "train") -> Source:
 def read_sentences(source: str | Path, columns: Mapping[str, str]) -> tuple[list[Sentence], str]:
     """The sentences of a file, and the sha256 of its bytes. Columns are parted by tabs, or in a line without any by spaces.
 
-    The word is the first column and its tag the last, in CoNLL-U the second and the fourth; `columns` may say otherwise with
-    numbers from 1 as "text" and "label". Left out are -DOCSTART- lines, comments before a sentence (lines that begin with #
+    The word is the first column (the second, where the first numbers the words) and its tag the last, in CoNLL-U the second
+    and the fourth; `columns` may say otherwise with numbers from 1 as "text" and "label". Left out are -DOCSTART- lines, comments before a sentence (lines that begin with #
     and have other columns than the rest) and CoNLL-U's multiword tokens and empty nodes. Lines of a .txt must all have the
     same columns. Raises DataError naming file and line, UsageError for a column that is no number.
     """
@@ -108,7 +109,10 @@ def _layout(source: str | Path, columns: Mapping[str, str], blocks: Sequence[Blo
     suffix = suffix_of(source)
     usual, _ = _usual_shape(blocks)
     conllu = suffix == ".conllu" or _is_conllu(blocks, usual)
-    word, tag = asked.get("text", 2 if conllu else 1), asked.get("label", 4 if conllu else None)
+    word, tag = (
+        asked.get("text", 2 if conllu or _are_numbered(blocks, usual) else 1),
+        asked.get("label", 4 if conllu else None),
+    )
     return Layout(usual, word, tag, conllu, suffix not in COLUMNS)
 
 
@@ -190,6 +194,14 @@ def _is_conllu(blocks: Sequence[Block], usual: Shape) -> bool:
     first = [rest[0][1] for block in blocks if (rest := _without_comments(block, usual))]
     numbered = sum(re.match(r"(1|1-\d+|0\.1)\t", line) is not None for line in first)
     return numbered >= USUAL * len(first) > 0
+
+
+def _are_numbered(blocks: Sequence[Block], usual: Shape) -> bool:
+    """Whether the first of three columns or more counts the words of each sentence from 1."""
+    sentences = [_without_comments(block, usual) for block in blocks]
+    return usual[1] > 2 and all(
+        _fields(line)[0].strip() == str(place) for block in sentences for place, (_, line) in enumerate(block, start=1)
+    )
 
 
 def _number_of(source: str | Path, flag: str, asked: str) -> int:

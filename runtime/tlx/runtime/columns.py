@@ -50,6 +50,8 @@ TEXT_NAMES = (
     "input",
     "title",
     "headline",
+    "utt",
+    "reviewtext",
 )
 LABEL_NAMES = (
     "labels",
@@ -66,8 +68,9 @@ LABEL_NAMES = (
     "emotion",
     "entailment",
     "gold_label",
+    "is_duplicate",
 )
-SCORE_NAMES = ("score", "similarity", "rating")
+SCORE_NAMES = ("score", "similarity", "rating", "stars")
 GOLD_NAMES = (*LABEL_NAMES, *SCORE_NAMES)
 PAIR_NAMES = (
     ("sentence1", "sentence2"),
@@ -76,6 +79,8 @@ PAIR_NAMES = (
     ("text1", "text2"),
     ("text_a", "text_b"),
     ("premise", "hypothesis"),
+    ("premise", "hypo"),
+    ("#1 string", "#2 string"),
     ("question1", "question2"),
     ("question", "context"),
     ("question", "sentence"),
@@ -89,12 +94,13 @@ PAIR_NAMES = (
 """Columns that come in twos, in order."""
 
 MOST_TOLD = 8
+MOST_LISTED = 20
 LONG_NAME = 40  # characters; what is longer is hardly a column's name
 
 
 def pick_column(table: Table, kind: str, names: Sequence[str], asked: str | None) -> str:
     """The column asked for, or the first of the usual `names` that is there. Raises DataError listing the columns."""
-    there = ", ".join(table.columns)
+    there = ", ".join(list(table.columns)[:MOST_LISTED]) + (", …" if len(table.columns) > MOST_LISTED else "")
     if asked is not None:
         if asked not in table.columns:
             raise DataError(f"{table.source} has no column {asked!r} (it has: {there}): name one with --{kind}")
@@ -103,8 +109,15 @@ def pick_column(table: Table, kind: str, names: Sequence[str], asked: str | None
     for name in names:
         if name in lowered:
             return lowered[name]
-    data = any(name.strip().isdigit() or len(name) > LONG_NAME for name in table.columns)
+    data = any(name.strip().isdigit() or len(name) > LONG_NAME or name.count(" ") > 4 for name in table.columns)
     hint = ", or put a row of names first: this one seems to be data" if data else ""
+    marks = [
+        name
+        for name, values in table.columns.items()
+        if {"0"} <= {str(value).strip() for value in values} <= {"0", "1"}
+    ]
+    if kind == "label" and len(marks) > 1:
+        hint = f", or several of 1 and 0: --label {','.join(marks)}"
     raise DataError(
         f"{table.source} has no column that looks like a {kind} (it has: {there}): name it with --{kind}{hint}"
     )

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 from tlx.runtime.errors import DataError
+from tlx.runtime.spelling import CJK
 
 __all__ = ["read_delimited"]
 
 OTHERS = (";", "\t", "|")
 """What stands between the fields of a .csv whose header has no comma."""
+SENTENCE = 4  # words
+_TOLD = re.compile(r"sep=(.)\r?\n")
+_QUOTED = re.compile(r'"[^"]*"')
+_CJK = re.compile(f"[{CJK}]")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 Row = tuple[int, list[str]]
 """The line (from 1) where a row starts, and its fields."""
 
@@ -19,15 +28,23 @@ Row = tuple[int, list[str]]
 def read_delimited(path: Path, text: str, delimiter: str) -> tuple[dict[str, list[str]], list[int]]:
     """(columns, the line where each row starts) of a file's text. The first row names the columns.
 
-    A comma in `delimiter` stands for what the header uses. In a file that is delimited by tabs a quotation mark is part of
-    the text, unless the fields need it to hold tabs or line breaks. Columns without a name are called "column 3".
+    A comma in `delimiter` stands for what the header uses, or what Excel's line "sep=;" before it says. In a file that is
+    delimited by tabs a quotation mark is part of the text, unless the fields need it to hold tabs or line breaks. Columns
+    without a name are called "column 3", and so are all, with a warning, where the first row is evidently data.
     Raises DataError naming the line where the fields are not as many as the header's, or a quotation is not closed.
     """
-    header = text.split("\n", 1)[0]
-    if delimiter == "," and "," not in header:
-        delimiter = next((other for other in OTHERS if other in header), ",")
+    told = _TOLD.match(text)
+    if told is not None:
+        delimiter, text = told[1], "\n" + text[told.end() :]  # an empty line, so that lines keep their numbers
+    elif delimiter == ",":
+        header = _QUOTED.sub("", text.split("\n", 1)[0])
+        delimiter = next((sign for sign in (",", *OTHERS) if sign in header), ",")
     rows = _plain_rows(text) if delimiter == "\t" else None
-    (_, names), *rows = rows or _quoted_rows(path, text, delimiter)
+    (first, names), *rows = rows or _quoted_rows(path, text, delimiter)
+    if _is_data(names):
+        rows, names = [(first, names), *rows], [""] * len(names)
+        message = f"{path}: the first row is data, not names: columns are called column 1 to column {len(names)}"
+        warnings.warn(message, UserWarning, stacklevel=2)
     names = [name.strip() or f"column {number}" for number, name in enumerate(names, start=1)]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -40,6 +57,12 @@ def read_delimited(path: Path, text: str, delimiter: str) -> tuple[dict[str, lis
             )
     columns = {name: [fields[place] for _, fields in rows] for place, name in enumerate(names)}
     return columns, [line for line, _ in rows]
+
+
+def _is_data(names: Sequence[str]) -> bool:
+    """Whether what should be names holds a number and, beside it, a sentence."""
+    numbers = sum(_NUMBER.fullmatch(name.strip()) is not None for name in names)
+    return numbers > 0 and any(len(name.split()) + len(_CJK.findall(name)) // 2 >= SENTENCE for name in names)
 
 
 def _plain_rows(text: str) -> list[Row] | None:

@@ -29,6 +29,7 @@ def read_jsonl(path: Path, text: str) -> Rows:
             raise DataError(
                 f"{path} line {number} is not valid JSON: {error.msg} (wanted one object a line)"
             ) from error
+        row = _row_of(row)
         if not isinstance(row, dict):
             raise DataError(f"{path} line {number} holds a {type(row).__name__}: wanted one JSON object a line")
         rows.append(row)
@@ -45,10 +46,20 @@ def read_json(path: Path, text: str) -> Rows:
             return read_jsonl(path, text)
         raise DataError(f"{path} line {error.lineno} is not valid JSON: {error.msg}") from error
     rows = document if isinstance(document, list) else [document]
+    rows = [_row_of(row) for row in rows]
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise DataError(f"{path} item {number} is a {type(row).__name__}: wanted a JSON object")
+        if {"annotations", "data"} <= set(row):
+            raise DataError(f"{path} is Label Studio's whole export: export it as JSON-MIN, which has an object a row")
     return _checked(path, text, _columns_of(rows), range(1, len(rows) + 1))
+
+
+def _row_of(row: Any) -> Any:
+    """The row; spaCy's pair of a text and its annotations as one object."""
+    if isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) and isinstance(row[1], dict):
+        return {"text": row[0], **row[1]}
+    return row
 
 
 def _columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -19,6 +19,7 @@ from tlx.runtime.text_files import decoded, read_bytes, suffix_of
 __all__ = [
     "Source",
     "Table",
+    "accepted",
     "is_missing",
     "iterate_texts",
     "kept_rows",
@@ -27,6 +28,7 @@ __all__ = [
     "warn_of",
 ]
 
+REFUSED = ("reject", "ignore")
 ARCHIVES = (".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz")
 
 
@@ -76,7 +78,7 @@ def read_table(source: Source, *, split: str = "train") -> Table:
     """The table in a file (format by suffix, .gz behind it or not), in the files that a pattern matches, in a folder, or in
     a Hugging Face data set when `source` names no file (arrow_data.read_named has the spelling).
 
-    A folder is one that datasets saved, or that holds the files of `split`. A table is given back as it is. Raises
+    A folder is one that datasets saved, that holds a folder of texts for each label, or that holds the files of `split`. A table is given back as it is. Raises
     DataError naming file and line.
     """
     if isinstance(source, Table):
@@ -115,6 +117,16 @@ def kept_rows(source: str, where: Sequence[str], keep: Sequence[bool], why: str)
     return kept
 
 
+def accepted(table: Table) -> Table:
+    """The table without the rows that an annotator rejected or left, as Prodigy writes it; a warning counts them."""
+    answers = table.columns.get("answer", ())
+    if not answers or not set(answers) <= {"accept", *REFUSED}:
+        return table
+    places = [table.where(row) for row in range(len(table))]
+    keep = [answer not in REFUSED for answer in answers]
+    return table.select(kept_rows(table.source, places, keep, "were rejected or ignored"))
+
+
 def warn_of(source: str, what: str, first: str) -> None:
     """A warning of what was found in a file, and where first."""
     warnings.warn(f"{source}: {what} (the first: {first})", UserWarning, stacklevel=4)
@@ -143,6 +155,11 @@ def _read_folder(folder: Path, split: str) -> Table:
 
     if is_saved(folder):
         return read_saved(folder, split)
+    from tlx.runtime.label_folders import label_folders, read_label_folders
+
+    labels = label_folders(folder, split)
+    if labels:
+        return read_label_folders(folder, labels)
     return _joined(str(folder), [_read_file(file) for file in files_of_split(folder, split)])
 
 

@@ -14,11 +14,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tlx.runtime.column_files import COLUMNS, read_sentences
+from tlx.runtime.column_files import COLUMNS, file_format, read_sentences
 from tlx.runtime.columns import TEXT_NAMES, column_texts, pick_column
 from tlx.runtime.errors import DataError
 from tlx.runtime.spelling import CJK
-from tlx.runtime.tables import Source, Table, is_missing, kept_rows, read_table, warn_of
+from tlx.runtime.tables import Source, Table, accepted, is_missing, kept_rows, read_table, warn_of
 from tlx.runtime.text_files import suffix_of
 
 __all__ = [
@@ -38,7 +38,6 @@ NO_COLUMNS: Mapping[str, str] = {}
 TOKEN_NAMES = ("tokens", "words")
 TAG_NAMES = ("tags", "ner_tags", "pos_tags", "slot_tags", "slots", "labels")
 SPAN_NAMES = ("entities", "spans", "labels", "label")
-REFUSED = ("reject", "ignore")
 _CJK = re.compile(f"[{CJK}]")
 _WORD = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
 _PREFIXED = re.compile(r"[A-Za-z]-")
@@ -67,7 +66,7 @@ def read_tagged(source: Source, columns: Mapping[str, str], *, split: str = "tra
     `columns` may name "text" (the tokens or texts) and "label" (the tags or spans). Rows without a token, and those that an
     annotator rejected, are left out, which a warning counts; with `every_row` they stay. Raises DataError with file and line.
     """
-    if not isinstance(source, Table) and suffix_of(source) in (*COLUMNS, ".txt"):
+    if not isinstance(source, Table) and (file_format(source) in COLUMNS or suffix_of(source) == ".txt"):
         return read_conll(source, columns, every_row=every_row)
     table = read_table(source, split=split)
     sample = table.sample()
@@ -181,10 +180,8 @@ def _spanned(table: Table, columns: Mapping[str, str], *, every_row: bool) -> Ta
     sample = table.sample()
     if any(_is_prodigy(sample.get(name)) for name in TOKEN_NAMES):
         table = replace(table, columns={**table.columns, spans: [value or [] for value in table.columns[spans]]})
-        if not every_row and "answer" in table.columns:
-            accepted = [answer not in REFUSED for answer in table.columns["answer"]]
-            places = [table.where(row) for row in range(len(table))]
-            table = table.select(kept_rows(table.source, places, accepted, "were rejected or ignored"))
+        if not every_row:
+            table = accepted(table)
     texts = column_texts(table, text)
     where = [table.where(row) for row in range(len(table))]
     words = [_words_of_spans(item, _spans(table, row, spans, item), where[row]) for row, item in enumerate(texts)]
@@ -260,7 +257,7 @@ def _spans(table: Table, row: int, column: str, text: str) -> list[tuple[int, in
         raise DataError(f"{place}: column {column!r} holds {str(values)[:40]!r}: wanted a list of spans")
     found = []
     for value in values:
-        items = [value.get("start"), value.get("end"), value.get("label")] if isinstance(value, dict) else value
+        items = _fields(value) if isinstance(value, dict) else value
         if not isinstance(items, (list, tuple)) or len(items) != 3 or not all(type(n) is int for n in items[:2]):
             raise DataError(f"{place}: {value!r} is no span: wanted {{start, end, label}} or [start, end, label]")
         start, end, label = items
@@ -276,6 +273,14 @@ def _spans(table: Table, row: int, column: str, text: str) -> list[tuple[int, in
         if after < end:
             raise DataError(f"{place}: the spans {start} to {end} and {after} to {last} overlap: keep one of them")
     return found
+
+
+def _fields(span: Mapping[str, Any]) -> list[Any]:
+    """Start, end and label, as Prodigy, doccano (start_offset) and Label Studio (labels, a list) call them."""
+    labels = span.get("labels")
+    only = labels[0] if isinstance(labels, list) and len(labels) == 1 else None
+    places = [span.get(name, span.get(f"{name}_offset")) for name in ("start", "end")]
+    return [*places, span.get("label", only)]
 
 
 def _words_of_spans(text: str, spans: Sequence[tuple[int, int, str]], place: str) -> Words:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tlx.runtime.errors import DataError
-from tlx.runtime.tables import is_missing, kept_rows
+from tlx.runtime.tables import accepted, is_missing, kept_rows
 
 if TYPE_CHECKING:
     from tlx.runtime.tables import Table
@@ -46,17 +46,20 @@ def is_list(value: Any) -> bool:
 
 
 def decided(table: Table, column: str) -> Table:
-    """The table without the rows that have a mark for no label, which are counted in a warning.
+    """The table without the rows that have a mark for no label, or that Prodigy's user rejected; warnings count them.
 
-    SNLI writes "-" as the gold_label where annotators did not agree, Hugging Face's data sets -1 beside the classes 0, 1, 2 ….
+    SNLI writes "-" as the gold_label where annotators did not agree, OCNLI among labels that are words, Hugging Face's data
+    sets -1 beside the classes 0, 1, 2 ….
     """
+    table = accepted(table)
     cells = [str(value).strip() for value in table.columns[column]]
     classes = set(cells) - {"-1", "-1.0"}
     numbered = len(classes) > 2 and classes in (
         {str(n) for n in range(len(classes))},
         {f"{n}.0" for n in range(len(classes))},
     )
-    marks = ({"-"} if column.lower() == "gold_label" else set()) | ({"-1", "-1.0"} if numbered else set())
+    words = len(classes) > 2 and all(cell[:1].isalpha() for cell in classes - {"-", ""})
+    marks = ({"-"} if words or column.lower() == "gold_label" else set()) | ({"-1", "-1.0"} if numbered else set())
     keep = [cell not in marks for cell in cells]
     if all(keep) or not any(keep):
         return table

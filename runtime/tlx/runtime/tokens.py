@@ -31,6 +31,7 @@ class Tokens:
     """A tokenizer that truncates at `max_tokens` (special tokens included) and never pads.
 
     With a `stride`, what does not fit comes as further windows that share so many tokens with the one before.
+    What does not fit is cut `from_left` where the tokenizer says so.
     `pad_id` is None when the tokenizer names none: then only texts of equal length share a batch.
     A text that gives no token at all (possible where there are no special tokens) is one padding token.
     """
@@ -39,6 +40,7 @@ class Tokens:
     max_tokens: int
     pad_id: int | None
     stride: int = 0
+    from_left: bool = False
 
     @cached_property
     def spelling(self) -> Spelling:
@@ -88,10 +90,14 @@ class Tokens:
         """One row a pair, with its token types."""
         rows, types, truncated = [], [], 0
         for encoding in self.encodings(pairs, parallel=parallel, offsets=False):
-            ids, cut = self._ids(encoding)
-            truncated += cut
-            rows.append(np.array(ids, dtype=np.int64))
-            types.append(np.array(encoding.type_ids or [0], dtype=np.int64))
+            ids = np.array(encoding.ids or [self.pad_id or 0], dtype=np.int64)
+            kinds = np.array(encoding.type_ids or [0], dtype=np.int64)
+            if len(ids) > self.max_tokens:
+                truncated += 1
+                kept = _longest_first(encoding.sequence_ids, self.max_tokens, from_left=self.from_left)
+                ids, kinds = ids[kept], kinds[kept]
+            rows.append(ids)
+            types.append(kinds)
         return Encoded(rows, types, truncated=truncated)
 
     def encodings(self, inputs: Sequence[Input], *, parallel: bool = True, offsets: bool = True) -> list[Any]:
@@ -139,10 +145,34 @@ def tokens_over(tokenizer: Any, max_tokens: int, source: str, task: Task) -> Tok
             + (f" and a stride of {stride}" if stride else "")
         )
     direction = before["direction"] if before and not stride else "right"  # windows go from left to right
-    tokenizer.enable_truncation(max_tokens, stride=stride, strategy=task.truncation, direction=direction)
+    if len(task.input_names) > 1 and task.truncation == "longest_first":
+        # encode_pairs cuts: tokenizers would make what it cuts off of two long texts into windows, each of one with each
+        # of the other, and two of a megabyte would take all memory.
+        tokenizer.no_truncation()
+    else:
+        tokenizer.enable_truncation(max_tokens, stride=stride, strategy=task.truncation, direction=direction)
     if any(tokenizer.encode("a").type_ids):
         raise FolderError(f"{source} gives token_type_ids other than 0 for one text: this tlx cannot run such a model")
-    return Tokens(tokenizer=tokenizer, max_tokens=max_tokens, pad_id=pad_id, stride=stride)
+    left = direction == "left"
+    return Tokens(tokenizer=tokenizer, max_tokens=max_tokens, pad_id=pad_id, stride=stride, from_left=left)
+
+
+def _longest_first(parts: Sequence[int | None], max_tokens: int, *, from_left: bool) -> NDArray[np.int64]:
+    """Which tokens of a pair stay, as tokenizers' "longest_first" has it: the longer text is cut to what the shorter
+    leaves, and where both have more than half of the room each gets half, the longer the odd token.
+
+    `parts` tells the text of each token, 0 or 1, or None of special ones, which all stay.
+    """
+    owner = np.array([-1 if part is None else part for part in parts])
+    places = [np.flatnonzero(owner == text) for text in (0, 1)]
+    room = max(max_tokens - int((owner < 0).sum()), 0)
+    short, long = sorted((0, 1), key=lambda text: len(places[text]))
+    sizes = {short: min(len(places[short]), room // 2)}
+    sizes[long] = room - sizes[short]
+    kept = [
+        places[text][len(places[text]) - sizes[text] :] if from_left else places[text][: sizes[text]] for text in sizes
+    ]
+    return np.sort(np.concatenate([np.flatnonzero(owner < 0), *kept]))
 
 
 def _not_unicode(texts: Sequence[str]) -> UsageError:

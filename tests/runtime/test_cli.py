@@ -161,7 +161,7 @@ def test_doctor_tells_what_starts(tlx: Tlx) -> None:
     ("arguments", "code", "parts"),
     [
         (["predict", "NOWHERE", "x"], 1, ["NOWHERE does not exist"]),
-        (["predict", "FOLDER", "x", "--variant", "int8"], 2, ["has no variant 'int8'"]),
+        (["predict", "FOLDER", "x", "--variant", "int8"], 2, ["has no variant 'int8'", "--precision int8`"]),
         (["predict", "FOLDER", "x", "--top-k", "0"], 2, ["--top-k is '0': wanted"]),
         (["predict", "FOLDER", "x", "--threads", "0"], 2, ["--threads", "tlx predict --help"]),
         (["predict", "FOLDER", "x", "--device", "tpu"], 2, ["unknown device 'tpu'"]),

@@ -155,8 +155,9 @@ class Folder:
             raise UsageError(f"unknown variant {name!r}: choose one of {', '.join(VARIANTS)}, or auto")
         if name not in self.manifest.variants:
             there = ", ".join(self.manifest.variants) or "none"
+            made_by = {"fp32": "", "torch": ""}.get(name, f" --precision {name}")
             raise UsageError(
-                f"{self.path} has no variant {name!r} (it has: {there}): make it with `tlx export {self.path}`"
+                f"{self.path} has no variant {name!r} (it has: {there}): make it with `tlx export {self.path}{made_by}`"
             )
         return self.manifest.variants[name]
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["register"]
 
 MANY_FLIPS = 0.1
+UNVERIFIED = (
+    "tlx: no --data: only differences from torch on 32 built-in texts are checked; --data FILE measures the metric and "
+    "makes the verification real"
+)
 EPILOG = "Example:  tlx export models/intent-small --quantize --data data/val.csv"
 
 
@@ -92,25 +96,24 @@ def export_command(
         seconds=seconds,
     )
     if data is None:
-        print(
-            "tlx: no --data: only differences from torch on 32 built-in texts are checked; --data FILE measures the "
-            "metric and makes the verification real",
-            file=sys.stderr,
-        )
-    from tlx.runtime.tasks import task_named
-
+        print(UNVERIFIED, file=sys.stderr)
     with _progress() as say:
         result = export(folder, config=config, say=say)
-    manifest = result.folder.manifest
+    shown, manifest = folder if out is None else out, result.folder.manifest
     if as_json:
-        print(json.dumps(_document(folder if out is None else out, manifest, result.verified), ensure_ascii=False))
+        print(json.dumps(_document(shown, manifest, result.verified), ensure_ascii=False))
         return
     _print_table(manifest)
-    chosen = manifest.default["cpu"]
-    shown = folder if out is None else out
+    print(_next_command(shown, manifest), file=sys.stderr)
+
+
+def _next_command(folder: Path, manifest: Manifest) -> str:
+    """What to type next."""
+    from tlx.runtime.tasks import task_named
+
     item = task_named(manifest.task).from_manifest(manifest).golden(["a text", "another"])[0]
     texts = " ".join(f'"{text}"' for text in ((item,) if isinstance(item, str) else item))
-    print(f"next: tlx predict {shlex.quote(str(shown))} {texts}   (loads {chosen} by default)", file=sys.stderr)
+    return f"next: tlx predict {shlex.quote(str(folder))} {texts}   (loads {manifest.default['cpu']} by default)"
 
 
 @contextmanager

@@ -173,6 +173,32 @@ def test_an_exported_folder_answers_in_optimum_as_here(folders: Callable[[str], 
                 assert same(model(question=question, context=context), theirs)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_seq_len": 32},
+        {"max_seq_len": 40, "doc_stride": 4, "top_k": 3},
+        {"doc_stride": 0, "padding": True, "max_question_len": 8, "batch_size": 2},
+        {"doc_stride": 40, "handle_impossible_answer": True},
+    ],
+)
+def test_windows_are_cut_as_the_pipeline_cuts_them(folders: Callable[[str], Path], options: dict[str, Any]) -> None:
+    import transformers
+
+    from tlx.runtime import load
+
+    path = folders("word pieces")
+    oracle = transformers.pipeline("question-answering", model=str(path), device="cpu")
+    model = load(path, "fp32", "cpu", 1)
+    asked = [pair for pair in pairs(oracle.tokenizer, 60, seed=7) if len(pair[1]) > 40][:15]
+    assert len(model.run(asked).encoded.rows) > len(asked)
+    for pair, answer in zip(asked, model(asked, **options), strict=True):
+        theirs = marked(oracle(question=pair[0], context=pair[1], **options), pair[1], oracle.tokenizer)
+        assert same(answer, theirs), (pair, options, answer, theirs)
+        alone = model({"question": pair[0], "context": pair[1]}, **options)
+        assert same(alone, theirs), (pair, options, alone, theirs)
+
+
 ANY_TEXT = st.text(max_size=120)
 
 
@@ -256,7 +282,14 @@ def test_no_token_of_the_question_is_an_answer(folders: Callable[[str], Path]) -
         ({"top_k": 0}, "top_k is 0: wanted a whole number from 1"),
         ({"top_k": None}, "top_k is None"),
         ({"max_answer_len": -1}, "max_answer_len is -1"),
-        ({"doc_stride": 5}, "question-answering has no option 'doc_stride': it has top_k, max_answer_len"),
+        ({"topk": 2}, "question-answering has no option 'topk': say top_k"),
+        ({"max_seq_len": 65}, "max_seq_len is 65: the model reads 64 tokens; choose at most that"),
+        (
+            {"max_seq_len": 20, "doc_stride": 18},
+            "leave no room beside the 3 special ones and the 18 that windows share",
+        ),
+        ({"doc_stride": -1}, "doc_stride is -1: wanted a whole number from 0"),
+        ({"stride": 5}, "question-answering has no option 'stride': it has top_k, max_answer_len"),
     ],
 )
 def test_wrong_options_are_refused(folders: Callable[[str], Path], options: dict[str, Any], message: str) -> None:

@@ -132,12 +132,46 @@ def test_fewer_dimensions_and_bits_are_those_of_sentence_transformers(exported: 
     cut = oracle.encode(TEXTS, truncate_dim=8, normalize_embeddings=True)
     np.testing.assert_allclose(model(TEXTS, dimensions=8), cut, **CLOSE)
     whole = oracle.encode(TEXTS)
-    bits = np.unpackbits(model(TEXTS, precision="binary") ^ oracle.encode(TEXTS, precision="ubinary"), axis=1)
+    bits = np.unpackbits(model(TEXTS, precision="ubinary") ^ oracle.encode(TEXTS, precision="ubinary"), axis=1)
     assert not bits[np.abs(whole) > 1e-4].any()
     ranges = np.stack([whole.min(axis=0), whole.max(axis=0)])
     codes = model(TEXTS, precision="int8", ranges=ranges).astype(int)
     assert codes.min() == -128
     assert np.abs(codes - oracle.encode(TEXTS, precision="int8").astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {"normalize_embeddings": True},
+        {"normalize_embeddings": False},
+        {"truncate_dim": 8},
+        {"truncate_dim": 8, "normalize_embeddings": True},
+        {"precision": "ubinary"},
+        {"batch_size": 7, "show_progress_bar": False, "convert_to_numpy": True, "prompt": None},
+        {"output_value": "sentence_embedding", "convert_to_tensor": False, "device": None},
+    ],
+)
+def test_keywords_of_encode_do_what_they_do_there(
+    exported: Path, tmp_path: Path, keywords: dict[str, Any], normalise: bool
+) -> None:
+    folder = changed(exported, tmp_path / "model", normalise=normalise)
+    model, oracle = load(folder, "fp32"), sentence_transformer(folder)
+    texts = WORDY[:25]
+    for given in (texts, texts[0]):
+        found, expected = model(given, **keywords), oracle.encode(given, **keywords)
+        assert (found.shape, found.dtype) == (expected.reshape(found.shape).shape, expected.dtype)
+        if found.dtype == np.uint8:
+            assert np.unpackbits(found ^ expected.reshape(found.shape)).mean() < 0.01
+        else:
+            np.testing.assert_allclose(found, expected, **CLOSE)
+
+
+def test_max_length_cuts_texts_as_max_seq_length_does(exported: Path) -> None:
+    model, oracle = load(exported, "fp32"), sentence_transformer(exported)
+    oracle.max_seq_length = 12
+    np.testing.assert_allclose(model(TEXTS[:60], truncation=True, max_length=12), oracle.encode(TEXTS[:60]), **CLOSE)
 
 
 def test_a_list_gives_a_matrix_a_text_a_vector_and_an_iterator_vectors(exported: Path) -> None:
@@ -164,11 +198,21 @@ def test_vectors_may_be_left_as_long_as_they_are(exported: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"top_k": 3}, "feature-extraction has no option 'top_k': it has normalise, dimensions, precision, ranges"),
-        ({"precision": "int4"}, "precision is 'int4': choose one of float32, int8, binary"),
+        ({"top_k": 3}, "feature-extraction has no option 'top_k': it has normalise, dimensions, precision"),
+        (
+            {"convert_to_tensor": True},
+            "no option 'convert_to_tensor': vectors are numpy's: torch.from_numpy takes them",
+        ),
+        ({"output_value": "token_embeddings"}, "no option 'output_value': an answer is one vector a text"),
+        ({"prompt": "query: "}, "no option 'prompt': put the prompt before each text"),
+        ({"device": "cpu"}, "no option 'device': say it to load"),
+        ({"truncate_dim": 33}, "33 dimensions were asked for: the model's vectors have 32; choose at most that"),
+        ({"truncate_dim": 8, "dimensions": 8}, "both dimensions and truncate_dim were given"),
+        ({"precision": "binary"}, "precision is 'binary': choose one of float32, int8, ubinary"),
+        ({"precision": "int4"}, "precision is 'int4': choose one of float32, int8, ubinary"),
         ({"precision": "int8"}, "the manifest has no int8 ranges for such vectors: pass ranges"),
         ({"dimensions": 0}, "dimensions is 0: wanted a whole number from 1"),
-        ({"dimensions": 33}, "dimensions is 33: the model's vectors have 32; choose at most that"),
+        ({"dimensions": 33}, "33 dimensions were asked for: the model's vectors have 32; choose at most that"),
         ({"normalise": "no"}, "normalise is 'no': wanted True, False, or None"),
     ],
 )
@@ -186,7 +230,7 @@ def test_an_input_that_is_no_text_is_refused_with_its_number(exported: Path) -> 
 
 def test_records_and_lines_of_predict_hold_the_vector(exported: Path) -> None:
     model = load(exported, "fp32")
-    options = parse_options(model.task, None, ["dimensions=8", "normalise=false"])
+    options = parse_options(model, None, ["dimensions=8", "normalise=false"])
     (record, line), *_ = predict(model, iter(["a text", "b"]), options)
     assert record["text"] == "a text"
     assert len(json.loads(json.dumps(record))["embedding"]) == 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,20 @@ def test_targets_limit_the_answer_as_in_the_pipeline(folders: Callable[[str], Pa
     for text in ("my [MASK] is in paris", "[MASK] and [MASK]"):
         assert_same(model(text, targets=targets), oracle(text, targets=targets))
         assert_same(model(text, targets=targets, top_k=1), oracle(text, targets=targets, top_k=1))
+
+
+def test_tokenizer_kwargs_cut_as_in_the_pipeline(folders: Callable[[str], Path]) -> None:
+    from tlx.runtime import load
+
+    folder = folders("word pieces")
+    oracle, model = pipeline(folder), load(folder, "fp32", "cpu", 1)
+    text = "my [MASK] is in paris " + "play some music " * 30
+    for kwargs in ({"truncation": True}, {"truncation": True, "max_length": 12, "padding": "max_length"}):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it is cut, and said once
+            assert_same(model(text, tokenizer_kwargs=kwargs), oracle(text, tokenizer_kwargs=kwargs))
+            (many,) = model([text], tokenizer_kwargs=kwargs, top_k=2)
+        assert_same(many, oracle(text, tokenizer_kwargs=kwargs, top_k=2))
 
 
 def test_a_target_that_is_no_token_is_told(folders: Callable[[str], Path]) -> None:
@@ -299,9 +314,15 @@ def test_a_text_without_mask_names_the_mask_token(folders: Callable[[str], Path]
     [
         ({"top_k": 0}, "top_k is 0: wanted a whole number from 1"),
         ({"top_k": None}, "top_k is None"),
+        ({"topk": 1}, "fill-mask has no option 'topk': say top_k"),
+        (
+            {"tokenizer_kwargs": {"stride": 1}},
+            "tokenizer_kwargs holds 'stride': it may hold truncation, max_length and",
+        ),
+        ({"tokenizer_kwargs": {"truncation": False}}, "truncation is False: wanted True"),
         ({"targets": []}, "wanted a word or a list of words"),
         ({"targets": [1]}, "wanted a word or a list of words"),
-        ({"top": 1}, "fill-mask has no option 'top': it has top_k and targets"),
+        ({"top": 1}, "fill-mask has no option 'top': it has top_k, targets, tokenizer_kwargs"),
     ],
 )
 def test_wrong_options_are_named(folders: Callable[[str], Path], options: dict[str, Any], told: str) -> None:

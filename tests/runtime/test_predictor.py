@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from tlx.runtime import Predictor, TruncationWarning, UsageError, load
+from tlx.runtime.tasks import TASKS, task_named
 
 WORDS = "please cancel my card play some music unknownword turn off lights paris é 7 ! 🙂".split()  # noqa: SIM905
 
@@ -62,6 +64,75 @@ def test_answers_are_those_of_transformers_pipeline(
     assert_same(predictor(texts, **options), oracle(texts, **options))
     assert_same(predictor(texts[0], **options), oracle(texts[0], **options))
     assert_same(list(predictor(iter(texts[:6]), **options)), list(oracle((text for text in texts[:6]), **options)))
+
+
+@pytest.mark.parametrize("function", ["softmax", "sigmoid", "none", "SIGMOID"])
+@pytest.mark.parametrize("top_k", [{}, {"top_k": None}])
+@pytest.mark.parametrize("fixture", ["tiny_folder", "tiny_multi_label_folder"])
+def test_function_to_apply_makes_the_scores_of_the_pipeline(
+    fixture: str, top_k: dict[str, Any], function: str, request: pytest.FixtureRequest
+) -> None:
+    folder = request.getfixturevalue(fixture)
+    predictor, oracle = load(folder), pipeline(folder)
+    for texts in (make_texts(10), "play some music"):
+        expected = oracle(texts, function_to_apply=function, **top_k)
+        assert_same(predictor(texts, function_to_apply=function, **top_k), expected)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"truncation": True, "max_length": 8},
+        {"truncation": "longest_first", "max_length": 9, "padding": "max_length", "batch_size": 4},
+        {"truncation": "only_first", "max_length": 5, "top_k": 2, "num_workers": 0},
+        {"truncation": True, "padding": True},
+    ],
+)
+def test_keywords_of_the_tokenizer_cut_as_in_the_pipeline(tiny_folder: Path, options: dict[str, Any]) -> None:
+    predictor, oracle = load(tiny_folder), pipeline(tiny_folder)
+    texts = make_texts(30, longest=20)
+    assert_same(predictor(texts, **options), oracle(texts, **options))
+    assert_same(predictor(texts[0], **options), oracle(texts[0], **options))
+    assert_same(list(predictor(iter(texts), **options)), list(oracle((text for text in texts), **options)))
+    assert (predictor.truncated > 20) == ("max_length" in options)
+    assert_same(predictor(texts), oracle(texts))  # the other calls are cut as ever
+
+
+def test_a_dict_gives_a_dict_as_in_the_pipeline(tiny_folder: Path) -> None:
+    predictor, oracle = load(tiny_folder), pipeline(tiny_folder)
+    assert_same(predictor({"text": "play"}), oracle({"text": "play"}))
+    assert_same(predictor([{"text": "play"}]), oracle([{"text": "play"}]))
+    assert_same(predictor({"text": "play"}, top_k=2), oracle({"text": "play"}, top_k=2))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"truncation": False}, "truncation is False: wanted True or 'only_first'; what is longer"),
+        ({"truncation": "only_second"}, "truncation is 'only_second': wanted True"),
+        ({"max_length": 65}, "max_length is 65: the model reads 64 tokens; choose at most that"),
+        ({"max_length": 0}, "max_length is 0: wanted a whole number from 1"),
+        ({"max_length": 2}, "rows of 2 tokens leave no room beside the 2 special ones: allow more tokens"),
+        ({"function_to_apply": "relu"}, "function_to_apply is 'relu': choose one of softmax, sigmoid, none"),
+        ({"return_all_scores": True}, "has no option 'return_all_scores': say top_k=None"),
+        ({"text_pair": "b"}, "has no option 'text_pair': give both texts, as a tuple or a dict, to a model that reads"),
+    ],
+)
+def test_keywords_that_are_not_honoured_say_what_is(
+    predictor: Predictor, options: dict[str, Any], message: str
+) -> None:
+    for texts in ("play", ["play"], {"text": "play"}):
+        with pytest.raises(UsageError, match=message):
+            predictor(texts, **options)
+
+
+def test_calls_that_cut_otherwise_share_the_predictor_with_others(tiny_folder: Path) -> None:
+    predictor, texts = load(tiny_folder), make_texts(60, longest=20)
+    lengths = [*range(4, 12), 64] * 3
+    expected = {length: predictor(texts, max_length=length) for length in set(lengths)}
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda length: predictor(texts, max_length=length), lengths))
+    assert found == [expected[length] for length in lengths]
 
 
 def test_long_texts_are_cut_as_transformers_cuts_them(tiny_folder: Path) -> None:
@@ -186,5 +257,17 @@ def test_a_top_k_that_is_none_is_refused_at_the_call(predictor: Predictor, top_k
 
 
 def test_an_option_that_the_task_lacks_is_refused(predictor: Predictor) -> None:
-    with pytest.raises(UsageError, match="has no option 'topk': it has top_k"):
+    with pytest.raises(UsageError, match="has no option 'topk': say top_k"):
         predictor(["play"], topk=3)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_page_of_the_tasks_names_every_keyword_of_a_call(name: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    table = page.partition("| task | keywords |")[2].partition("\n\n")[0]
+    rows = [line.split("|") for line in table.splitlines() if "|" in line]
+    (keywords,) = [cells[2] for cells in rows if name in re.split("[ ,]+", cells[1])]
+    task = task_named(name)
+    assert {*(task.answers.__kwdefaults__ or {}), *(task.limited.__kwdefaults__ or {})} <= {
+        *re.findall(r"`(\w+)", keywords)
+    }

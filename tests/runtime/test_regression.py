@@ -82,6 +82,35 @@ def test_labels_of_500_pairs_are_those_of_transformers_pipeline(tmp_path: Path) 
     np.testing.assert_allclose(scores, others, atol=1e-4)
 
 
+@pytest.mark.parametrize("function", ["none", "sigmoid"])
+def test_function_to_apply_makes_the_scores_of_the_pipeline(tmp_path: Path, function: str) -> None:
+    folder = save_regression(tmp_path / "model", pair=False)
+    texts = varied_texts(20)[8:]
+    expected = pipeline(folder)(texts, truncation=True, function_to_apply=function)
+    answers = load(folder)(texts, function_to_apply=function)
+    np.testing.assert_allclose([a["score"] for a in answers], [e["score"] for e in expected], atol=1e-4)
+
+
+@pytest.mark.parametrize("truncation", [True, "longest_first", "only_first", "only_second"])
+def test_pairs_are_cut_as_the_pipeline_cuts_them(tmp_path: Path, truncation: Any) -> None:
+    folder = save_regression(tmp_path / "model", pair=True)
+    texts = ["play some music", "thanks a lot very much", "what is the weather in paris tomorrow and the day"]
+    pairs = [(a, b) for a in texts for b in texts]
+    keywords = {"truncation": truncation, "max_length": 18}
+    expected = pipeline(folder)(as_pipeline_inputs(pairs), **keywords)
+    predictor = load(folder)
+    np.testing.assert_allclose(
+        [a["score"] for a in predictor(pairs, **keywords)], [e["score"] for e in expected], atol=1e-4
+    )
+    assert predictor.truncated > 2
+
+
+def test_a_first_text_that_fills_the_row_alone_is_one_clear_line(tmp_path: Path) -> None:
+    predictor = load(save_regression(tmp_path / "model", pair=True))
+    with pytest.raises(UsageError, match="an input does not fit 8 tokens .* leave truncation out"):
+        predictor(("play some music " * 5, "thanks"), truncation="only_second", max_length=8)
+
+
 def test_an_empty_second_text_still_makes_a_pair(tmp_path: Path) -> None:
     """transformers.pipeline forgets it (`text_pair` is falsy), and answers as for the first text alone; in a batch of pairs
     its own tokenizer keeps it."""
@@ -109,7 +138,7 @@ def test_a_pair_may_be_a_tuple_a_dict_or_keywords(tmp_path: Path) -> None:
         predictor(text=["a", "b"], text_pair=["c"])
     with pytest.raises(UsageError, match=r"wanted a tuple \(text, text_pair\) of str"):
         predictor("play music")
-    with pytest.raises(UsageError, match="regression has no option 'top_k': it takes none"):
+    with pytest.raises(UsageError, match="regression has no option 'top_k': an answer is one score"):
         predictor([("a", "b")], top_k=2)
 
 

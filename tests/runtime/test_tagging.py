@@ -80,6 +80,30 @@ def test_ignored_labels_are_the_callers_choice(taggers: dict[str, Tagger]) -> No
         assert_same([ours], [theirs], [text])
 
 
+@pytest.mark.parametrize("stride", [0, 8, 30])
+def test_windows_share_as_many_tokens_as_transformers_gives_them(stride: int, taggers: dict[str, Tagger]) -> None:
+    both = taggers["wordpiece"]
+    text = "Anna flew to Paris and New York on Monday " * 12
+    preparing, _, _ = both.pipeline._sanitize_parameters(stride=stride, aggregation_strategy="simple")
+    chunks = list(both.pipeline.preprocess(text, **preparing))
+    engine, task = both.tlx._engine, both.tlx.task
+    limits, _ = task.understood({"stride": stride}, engine.limits)
+    rows = engine.one(text, limits).encoded.rows
+    assert len(rows) == len(chunks) > 2
+    for row, chunk in zip(rows, chunks, strict=True):
+        assert row.tolist() == chunk["input_ids"][chunk["attention_mask"].bool()].tolist()
+    found, expected = both.tlx(text, stride=stride), both.pipeline(text, stride=stride, aggregation_strategy="simple")
+    assert found[0]["start"] == expected[0]["start"]
+    assert found[-1]["end"] == expected[-1]["end"]
+
+
+def test_keywords_that_say_what_is_so_in_any_case_change_nothing(taggers: dict[str, Tagger]) -> None:
+    tlx, text = taggers["wordpiece"].tlx, "Anna flew to Paris"
+    neutral = {"is_split_into_words": False, "offset_mapping": None, "ignore_labels": None, "batch_size": 8}
+    assert tlx(text, **neutral) == tlx(text)
+    assert tlx([text], **neutral) == tlx([text])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -88,7 +112,15 @@ def test_ignored_labels_are_the_callers_choice(taggers: dict[str, Tagger]) -> No
             "aggregation_strategy is 'best': wanted one of none, simple, first, average",
         ),
         ({"ignore_labels": "O"}, r"ignore_labels is 'O': wanted a list of labels"),
-        ({"top_k": 3}, "token-classification has no option 'top_k': it has aggregation_strategy and ignore_labels"),
+        (
+            {"top_k": 3},
+            "token-classification has no option 'top_k': it has aggregation_strategy, ignore_labels, stride",
+        ),
+        ({"stride": -1}, "stride is -1: wanted a whole number from 0"),
+        ({"stride": 63}, "rows of 64 tokens leave no room beside the 2 special ones and the 63 that windows share"),
+        ({"is_split_into_words": True}, "no option 'is_split_into_words': join the words with spaces"),
+        ({"offset_mapping": [(0, 1)]}, "no option 'offset_mapping': start and end are characters of your own text"),
+        ({"grouped_entities": True}, "no option 'grouped_entities': say aggregation_strategy='simple'"),
     ],
 )
 def test_a_wrong_option_is_refused_with_what_was_wanted(

@@ -38,7 +38,7 @@ def quiet() -> Iterator[None]:
 def test_fewer_bits_are_those_of_sentence_transformers(found: np.ndarray) -> None:
     from sentence_transformers.util.quantization import quantize_embeddings
 
-    np.testing.assert_array_equal(quantise(found, "binary"), quantize_embeddings(found, "ubinary"))
+    np.testing.assert_array_equal(quantise(found, "ubinary"), quantize_embeddings(found, "ubinary"))
     np.testing.assert_array_equal(quantise(found, "int8"), quantize_embeddings(found, "int8"))
     ranges = int8_ranges(vectors(width=found.shape[1]))
     np.testing.assert_array_equal(
@@ -61,7 +61,7 @@ def test_unit_vectors_have_length_one_or_are_zero(found: np.ndarray) -> None:
 
 
 def test_bits_are_as_alike_as_the_share_of_them_that_agrees() -> None:
-    a, b = quantise(vectors(5), "binary"), quantise(vectors(7, seed=1), "binary")
+    a, b = quantise(vectors(5), "ubinary"), quantise(vectors(7, seed=1), "ubinary")
     distance = np.unpackbits(a[:, None] ^ b[None], axis=2).sum(axis=2)
     np.testing.assert_allclose(similarity(a, b), 1 - distance / 24, atol=1e-6)
     assert similarity(a[0], b).shape == (1, 7)
@@ -103,7 +103,7 @@ def test_embeddings_that_do_not_compare_are_refused(a: np.ndarray, b: np.ndarray
 def test_wrong_ranges_and_precisions_are_refused() -> None:
     with pytest.raises(UsageError, match=r"the int8 ranges have the shape \(2, 3\): wanted \(2, 24\)"):
         quantise(vectors(), "int8", np.zeros((2, 3), np.float32))
-    with pytest.raises(UsageError, match="precision is 'int4': choose one of float32, int8, binary"):
+    with pytest.raises(UsageError, match="precision is 'int4': choose one of float32, int8, ubinary"):
         quantise(vectors(), "int4")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no vectors to take int8 ranges from"):
         int8_ranges(np.zeros((0, 3), np.float32))

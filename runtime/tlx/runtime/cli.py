@@ -98,7 +98,7 @@ def predict(
         predictions.check_output(output)
     predictor = load(folder, variant, device, threads)
     task = predictor.task
-    options = predictions.parse_options(task, top_k, option or [])
+    options = predictions.parse_options(predictor, top_k, option or [])
     source: Sequence[Any] | None = None
     if input is not None:
         source = _inputs(task, predictor.manifest, input, text=text, text_pair=text_pair)

@@ -15,6 +15,7 @@ from tlx.runtime.batches import cut_batches, pad_batch
 from tlx.runtime.errors import FolderError
 from tlx.runtime.folder import Folder, Variant
 from tlx.runtime.session import Device, Session, open_session
+from tlx.runtime.tasks.limits import Limits
 from tlx.runtime.tasks.task import Encoded, Floats, Input, Outputs, Task, unit_index, unit_starts
 from tlx.runtime.tokens import Tokens
 
@@ -28,6 +29,7 @@ FIRST = np.zeros(1, dtype=np.int64)
 # Tokens and texts of a batch. On the CPU small batches keep the activations in cache and the padding low.
 BUDGETS: dict[Device, tuple[int, int]] = {"cpu": (512, 64), "cuda": (16_384, 256)}
 SMALL_BYTES = 4_000_000  # a model up to this size runs on one thread an operator (benchmarks/LOG.md)
+OTHERWISE = 4  # tokenizers kept for calls that cut otherwise
 MANY = 8  # batches from which on the workers are worth a session of their own
 
 
@@ -51,12 +53,15 @@ class Engine:
         self.device: Device = device
         self.threads = threads
         self.truncated = 0
+        self._warned = False
         self._folder, self._variant = folder, variant
         small = device == "cpu" and variant.file.size_bytes <= SMALL_BYTES
         self._session = self._open(1 if small else threads)
         self._workers: tuple[Session, Executor] | None = None
         self._alone = device != "cpu" or threads == 1
         self._lock = threading.Lock()
+        self.limits = task.limits(tokens.max_tokens)
+        self._otherwise: dict[Limits, Tokens] = {}
         # The feeds of one row: the tensors that do not depend on it are cut from these.
         shape = (1, tokens.max_tokens)
         constants = {"attention_mask": np.ones(shape, np.int64), "token_type_ids": np.zeros(shape, np.int64)}
@@ -66,13 +71,14 @@ class Engine:
             name: constants[name].astype(kind) for name, kind in self._kinds.items() if name != "input_ids"
         }
 
-    def one(self, item: Input) -> Outputs:
-        """What the model gives for one input."""
-        encoded = self.task.encode(self.tokens, (item,), parallel=False)
+    def one(self, item: Input, limits: Limits | None = None) -> Outputs:
+        """What the model gives for one input; `limits`, where given, tell how it is cut."""
+        tokens = self._cutting(limits)
+        encoded = self.task.encode(tokens, (item,), parallel=False)
         if len(encoded.rows) != 1:
-            return self._start((item,), encoded)()
+            return self._start((item,), tokens, encoded)()
         if encoded.truncated:
-            self._count_truncated(1)
+            self._count_truncated(1, tokens)
         ids = encoded.rows[0]
         feeds: dict[str, NDArray[Any]] = {"input_ids": ids[None].astype(self._ids_type, copy=False)}
         for name, constant in self._constants.items():
@@ -81,30 +87,46 @@ class Engine:
             feeds["token_type_ids"] = encoded.types[0][None].astype(self._kinds["token_type_ids"], copy=False)
         return Outputs((item,), encoded, self.task.collect(self._session.run(feeds), encoded, FIRST, None))
 
-    def many(self, windows: Iterable[Sequence[Input]], *, ahead: int) -> Iterator[Outputs]:
-        """What the model gives for each window of inputs, in order.
+    def many(
+        self, windows: Iterable[Sequence[Input]], limits: Limits | None = None, *, ahead: int
+    ) -> Iterator[Outputs]:
+        """What the model gives for each window of inputs, in order; `limits`, where given, tell how they are cut.
 
         `ahead` windows are read and tokenized while the window before them still runs.
         """
+        tokens = self._cutting(limits)
         pending: deque[Callable[[], Outputs]] = deque()
         for window in windows:
-            pending.append(self._start(window))
+            pending.append(self._start(window, tokens))
             if len(pending) > ahead:
                 yield pending.popleft()()
         while pending:
             yield pending.popleft()()
 
-    def _start(self, inputs: Sequence[Input], encoded: Encoded | None = None) -> Callable[[], Outputs]:
+    def _cutting(self, limits: Limits | None) -> Tokens:
+        """The tokenizer that cuts so; one for each of the last few limits is kept."""
+        if limits is None or limits == self.limits:
+            return self.tokens
+        found = self._otherwise.get(limits)
+        if found is None:
+            found = self.tokens.limited(limits, len(self.task.input_names))
+            with self._lock:
+                if len(self._otherwise) >= OTHERWISE:
+                    self._otherwise.clear()
+                self._otherwise[limits] = found
+        return found
+
+    def _start(self, inputs: Sequence[Input], tokens: Tokens, encoded: Encoded | None = None) -> Callable[[], Outputs]:
         """The inputs' work begins; the returned function waits for what comes of it."""
         if encoded is None:
-            encoded = self.task.encode(self.tokens, inputs, parallel=self.threads > 1)
+            encoded = self.task.encode(tokens, inputs, parallel=self.threads > 1)
         if encoded.truncated:
-            self._count_truncated(encoded.truncated)
+            self._count_truncated(encoded.truncated, tokens)
         rows = encoded.rows
         lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-        tokens, size = BUDGETS[self.device]
-        may_pad = self.tokens.pad_id is not None
-        batches = cut_batches(lengths, max_tokens=tokens, max_texts=size, may_pad=may_pad)
+        budget, size = BUDGETS[self.device]
+        may_pad = tokens.pad_id is not None
+        batches = cut_batches(lengths, max_tokens=budget, max_texts=size, may_pad=may_pad)
         workers = self._start_workers() if len(batches) >= MANY and not self._alone else None
         if workers is None:
             run = (self._run(self._session, encoded, batch) for batch in batches)
@@ -164,10 +186,11 @@ class Engine:
                 self._workers = session, ThreadPoolExecutor(self.threads, thread_name_prefix="tlx")
             return self._workers
 
-    def _count_truncated(self, count: int) -> None:
+    def _count_truncated(self, count: int, tokens: Tokens) -> None:
         with self._lock:
-            first = self.truncated == 0
             self.truncated += count
+            first = tokens is self.tokens and not self._warned  # a call that asks for fewer tokens knows
+            self._warned = self._warned or first
         if first:
             warnings.warn(
                 f"a text is longer than the model's {self.tokens.max_tokens} tokens and was truncated "

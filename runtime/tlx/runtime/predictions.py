@@ -53,9 +53,12 @@ def predict(
         yield task.record(item, answer), f"{task.show(answer)}\t{shown}"
 
 
-def parse_options(task: Task, top_k: str | None, settings: Sequence[str]) -> dict[str, Any]:
-    """`--top-k N|all` and `--option name=value` as the task's call options, the task's defaults where nothing is said."""
-    options: dict[str, Any] = dict(task.command_options)
+def parse_options(predictor: Predictor, top_k: str | None, settings: Sequence[str]) -> dict[str, Any]:
+    """`--top-k N|all` and `--option name=value` as keywords of a call, the task's own where nothing is said.
+
+    Raises UsageError for those that the predictor refuses.
+    """
+    options: dict[str, Any] = dict(predictor.task.command_options)
     if top_k is not None:
         if top_k != "all" and (not top_k.isdigit() or int(top_k) < 1):
             raise UsageError(f"--top-k is {top_k!r}: wanted a whole number from 1, or all")
@@ -65,7 +68,7 @@ def parse_options(task: Task, top_k: str | None, settings: Sequence[str]) -> dic
         if not equals or not name.isidentifier():
             raise UsageError(f"--option {setting}: wanted name=value, e.g. aggregation_strategy=simple")
         options[name] = _value(value)
-    task.check(**options)
+    predictor.check(options)
     return options
 
 

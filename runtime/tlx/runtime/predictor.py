@@ -14,6 +14,7 @@ from tlx.runtime.errors import FolderError, UsageError
 from tlx.runtime.folder import Folder, Manifest, VariantName
 from tlx.runtime.session import Device, resolve_device
 from tlx.runtime.tasks import Task, task_named
+from tlx.runtime.tasks.limits import Limits
 from tlx.runtime.tasks.task import Input, Outputs, join_outputs
 from tlx.runtime.tokens import open_tokens
 
@@ -32,7 +33,7 @@ class Predictor:
     An input is a str, or where the task wants two texts a tuple or a dict of them (see `task.input_names`); it may be
     given by keywords too, `answer(question=…, context=…)`. One input gives one answer, a list a list in the same order,
     an iterator a generator that reads its source as its answers are taken (in windows of 1, 4, 16 … 4096 inputs).
-    Answers are those of transformers.pipeline for the folder's task; options are the task's (`top_k`, …).
+    Answers are those of transformers.pipeline for the folder's task; the keywords of the call are the task's (`top_k`, …).
     Texts over `manifest.max_tokens` tokens are cut into windows where the task allows, else truncated as transformers does
     it; `truncated` counts those.
     """
@@ -78,22 +79,29 @@ class Predictor:
         return self._engine.truncated
 
     def __call__(self, inputs: Any = None, /, **options: Any) -> Any:
-        task = self.task
-        if isinstance(inputs, str):
-            return task.answer(self._engine.one(task.take(inputs)), **options)
+        task, engine = self.task, self._engine
+        if isinstance(inputs, str) and not options:
+            return task.answer(engine.one(task.take(inputs)))
         names = task.input_names
         if inputs is None:
             if not all(name in options for name in names):
                 raise UsageError(f"there is nothing to answer: give {' and '.join(names)}")
             inputs = _spread({name: options.pop(name) for name in names})
+        limits, options = task.understood(options, engine.limits)
+        if isinstance(inputs, str):
+            return task.answer(engine.one(task.take(inputs), limits), **options)
         if isinstance(inputs, Mapping) or (isinstance(inputs, tuple) and len(names) > 1):
-            return task.answer(self._engine.one(task.take(inputs)), **options)
+            return task.answers(engine.one(task.take(inputs), limits), **options)[0]
         items = self._taken(inputs)
-        task.check(**options)
+        task.check(options)
         if not hasattr(inputs, "__len__"):
-            return self._stream(items, options)
-        parts = self._engine.many(windows(items, task.inputs_at_once), ahead=1)
+            return self._stream(items, limits, options)
+        parts = engine.many(windows(items, task.inputs_at_once), limits, ahead=1)
         return task.joined([task.answers(part, **options) for part in parts])
+
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Raises UsageError for keywords with which a call would be refused."""
+        self.task.check(self.task.understood(options, self._engine.limits)[1])
 
     def run(self, inputs: Iterable[Any]) -> Outputs:
         """What the model gives for the inputs, before any answer is made of it."""
@@ -103,8 +111,8 @@ class Predictor:
         """The values of `run`, `(units, width)` float32: for text-classification one row of logits a text."""
         return self.run([inputs] if isinstance(inputs, str) else inputs).values
 
-    def _stream(self, inputs: Iterable[Input], options: Mapping[str, Any]) -> Iterator[Any]:
-        for part in self._engine.many(growing_windows(inputs, self.task.inputs_at_once), ahead=0):
+    def _stream(self, inputs: Iterable[Input], limits: Limits, options: Mapping[str, Any]) -> Iterator[Any]:
+        for part in self._engine.many(growing_windows(inputs, self.task.inputs_at_once), limits, ahead=0):
             yield from self.task.answers(part, **options)
 
     def _taken(self, inputs: Iterable[Any]) -> Iterator[Input]:

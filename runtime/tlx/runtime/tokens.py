@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlx.runtime.errors import FolderError, UsageError
+from tlx.runtime.tasks.limits import Limits
 from tlx.runtime.tasks.task import Encoded, Input, Task
 from tlx.runtime.words import Words, words_of
 
@@ -41,6 +42,19 @@ class Tokens:
     pad_id: int | None
     stride: int = 0
     from_left: bool = False
+
+    def limited(self, limits: Limits, texts: int) -> Tokens:
+        """A tokenizer of its own that cuts inputs of so many texts otherwise. Raises UsageError when nothing would fit."""
+        specials = self.tokenizer.num_special_tokens_to_add(texts > 1)
+        if limits.max_tokens <= specials + limits.stride:
+            overlap = f" and the {limits.stride} that windows share" if limits.stride else ""
+            raise UsageError(
+                f"rows of {limits.max_tokens} tokens leave no room beside the {specials} special ones{overlap}: allow more tokens"
+            )
+        own = type(self.tokenizer).from_str(self.tokenizer.to_str())
+        direction = self.tokenizer.truncation["direction"]
+        own.enable_truncation(limits.max_tokens, stride=limits.stride, strategy=limits.truncation, direction=direction)
+        return replace(self, tokenizer=own, max_tokens=limits.max_tokens, stride=limits.stride)
 
     @cached_property
     def spelling(self) -> Spelling:
@@ -114,6 +128,10 @@ class Tokens:
             return found
         except TypeError as error:
             raise _not_unicode([text for i in inputs for text in ((i,) if isinstance(i, str) else i)]) from error
+        except Exception as error:  # its own, a plain one: the text that alone may be cut is too short for that
+            raise UsageError(
+                f"an input does not fit {self.max_tokens} tokens ({error}): leave truncation out, so that the longer text is cut"
+            ) from error
 
 
 def open_tokens(content: bytes, max_tokens: int, source: str, task: Task) -> Tokens:

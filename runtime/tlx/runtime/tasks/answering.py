@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, cast
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tlx.runtime.errors import DataError, UsageError
 from tlx.runtime.folder import Manifest
 from tlx.runtime.spelling import past_marks
+from tlx.runtime.tasks.limits import Limits, at_most
 from tlx.runtime.tasks.question_windows import Window, encode_windows
 from tlx.runtime.tasks.task import Encoded, Floats, Input, Ints, Outputs, Task, unit_starts
 
@@ -45,8 +46,9 @@ class QuestionAnswering(Task):
     Options of the call: `top_k` (1: an Answer, more: a list of them, best first), `max_answer_len` in tokens,
     `handle_impossible_answer` (whether "" may be the answer) and `align_to_words` (whether an answer is widened to whole
     words). Left out, the last three are the folder's, which training chose: 15, False and True where it says nothing.
-    `null_threshold` moves the choice between "" and the best answer: "" is chosen where ln(its score / the best score)
-    is over it; at 0, where its score is greater, which is the pipeline's rule.
+    `max_seq_len` is how many tokens a window has, `doc_stride` how many of them the next one shares. `null_threshold` moves
+    the choice between "" and the best answer: "" is chosen where ln(its score / the best score) is over it; at 0, where its
+    score is greater, which is the pipeline's rule.
 
     A context that does not fit is read in windows of `max_tokens`. A question that would leave the windows little more
     than their overlap is cut, and counted as truncated (the pipeline's tokenizer panics where there is no more).
@@ -63,6 +65,11 @@ class QuestionAnswering(Task):
     per_token = True
     truncation = "only_second"
     window = WINDOW
+    neutral: ClassVar[Mapping[str, tuple[Any, ...] | None]] = {
+        **Task.neutral,
+        "max_question_len": None,  # the pipeline does not look at it either, with fast tokenizers
+    }
+    instead: ClassVar[Mapping[str, str]] = {"topk": "say top_k"}
 
     @property
     def main_metric(self) -> str:
@@ -128,6 +135,18 @@ class QuestionAnswering(Task):
     def stride(self, max_tokens: int) -> int:
         return min(max_tokens // 2, STRIDE) if max_tokens >= 16 else 0
 
+    def limited(  # type: ignore[override]  # its own keywords
+        self, limits: Limits, *, max_seq_len: Any = None, doc_stride: Any = None
+    ) -> Limits:
+        """`max_seq_len`: the tokens of a window; `doc_stride`: those that windows share."""
+        size, stride = limits.max_tokens, limits.stride
+        if max_seq_len is not None:
+            size = at_most("max_seq_len", max_seq_len, size)
+            stride = self.stride(size)
+        if doc_stride is not None:
+            stride = at_most("doc_stride", doc_stride, size, least=0)
+        return limits._replace(max_tokens=size, stride=stride)
+
     def encode(self, tokens: Tokens, inputs: Sequence[Input], *, parallel: bool = True) -> Encoded:
         return encode_windows(tokens, inputs, parallel=parallel)
 
@@ -144,13 +163,7 @@ class QuestionAnswering(Task):
         max_answer_len: int | None = None,
         handle_impossible_answer: bool | None = None,
         align_to_words: bool | None = None,
-        **options: Any,
     ) -> list[Answer] | list[list[Answer]]:
-        if options:
-            raise UsageError(
-                f"question-answering has no option {sorted(options)[0]!r}: it has top_k, max_answer_len, "
-                "handle_impossible_answer and align_to_words"
-            )
         longest = self.max_answer_len if max_answer_len is None else max_answer_len
         for name, value in (("top_k", top_k), ("max_answer_len", longest)):
             if type(value) is not int or value < 1:

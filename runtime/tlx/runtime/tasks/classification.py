@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tlx.runtime.errors import DataError, FolderError, UsageError
 from tlx.runtime.folder import Manifest
 from tlx.runtime.metrics import accuracy, ece, multi_label_f1, single_label_f1
+from tlx.runtime.tasks.activation import activated, activation_of
 from tlx.runtime.tasks.task import Floats, Outputs, Task
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class TextClassification(Task):
     `top_k` is what an answer holds: "best" (the default) the best label as one LabelScore; a number the k best, None
     all of them, as a list of LabelScore, best first; and, which the pipeline lacks, "threshold" the labels at or over
     their thresholds (.5 where the manifest names none), which may be none: what a multi-label user wants to see.
-    With `pair` an input is two texts, `("text", "text_pair")`.
+    With `pair` an input is two texts, `("text", "text_pair")`. `function_to_apply` ("softmax", "sigmoid" or "none") makes the
+    scores of the logits as they are, whatever the model was trained for and calibrated to.
 
     A folder that was calibrated has a `temperature`: scores are softmax(logits / temperature). With `reject_below` an
     input whose best score is under it is out of scope: its answer is the label None with that score, whatever top_k,
@@ -59,6 +61,11 @@ class TextClassification(Task):
     name = "text-classification"
     architecture = "SequenceClassification"
     many_answers = "labels"
+    instead: ClassVar[Mapping[str, str]] = {
+        "topk": "say top_k",
+        "return_all_scores": "say top_k=None",
+        "text_pair": "give both texts, as a tuple or a dict, to a model that reads pairs",
+    }
 
     @property
     def main_metric(self) -> str:
@@ -171,13 +178,18 @@ class TextClassification(Task):
         )
 
     def answers(
-        self, outputs: Outputs, *, top_k: TopK = "best", reject: bool | None = None, **options: Any
+        self,
+        outputs: Outputs,
+        *,
+        top_k: TopK = "best",
+        reject: bool | None = None,
+        function_to_apply: str | None = None,
     ) -> list[LabelScore] | list[list[LabelScore]]:
-        """One answer for each input. Raises UsageError for an option that is none."""
-        if options:
-            raise UsageError(f"text-classification has no option {sorted(options)[0]!r}: it has top_k and reject")
-        scores = self.scores(outputs.values)
-        rejected = self._rejected(scores, reject)
+        """One answer for each input. Raises UsageError for a wrong option."""
+        own = scores = self.scores(outputs.values)
+        if function_to_apply is not None:
+            scores = activated(outputs.values, activation_of(function_to_apply))
+        rejected = self._rejected(own, reject)
         labels = self.labels
         if top_k == "best":
             best = scores.argmax(axis=1).tolist()
@@ -194,7 +206,9 @@ class TextClassification(Task):
         if isinstance(top_k, int):
             order = order[:, :top_k]
         ranked = np.take_along_axis(scores, order, axis=1)
-        kept = ranked >= (self._threshold[order] if top_k == "threshold" else 0.0)
+        kept = np.ones(order.shape, dtype=np.bool_)
+        if top_k == "threshold":
+            kept = np.take_along_axis(own, order, axis=1) >= self._threshold[order]
         answers: list[list[LabelScore]] = [
             [{"label": labels[i], "score": s} for i, s, keep in zip(*row, strict=True) if keep]
             for row in zip(order.tolist(), ranked.tolist(), kept.tolist(), strict=True)
@@ -222,13 +236,8 @@ class TextClassification(Task):
     def scores(self, logits: Floats) -> Floats:
         """Probabilities, `(n, labels)`: softmax rows (of calibrated logits), or sigmoids when multi-label."""
         if self.multi_label:
-            with np.errstate(over="ignore"):  # exp(-logit) = inf gives the right score, 0
-                sigmoids: Floats = (1.0 / (1.0 + np.exp(-logits))).astype(np.float32, copy=False)
-            return sigmoids
-        logits = logits - logits.max(axis=1, keepdims=True)
-        exponentials = np.exp(logits if self.temperature is None else logits / np.float32(self.temperature))
-        softmax: Floats = (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32, copy=False)
-        return softmax
+            return activated(logits, "sigmoid")
+        return activated(logits if self.temperature is None else logits / np.float32(self.temperature), "softmax")
 
     def metrics(self, outputs: Outputs, examples: Examples) -> dict[str, float]:
         """accuracy and macro_f1; for multi-label micro_f1, macro_f1 and accuracy (exact match of the set).

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,8 @@ class FeatureExtraction(Task):
     `values` are the pooled token states as they are. Options of the call: `normalise` (length one; the folder's own
     setting when None), `dimensions` (only the first so many, of length one again when normalised), `precision`: "float32",
     "int8" by the manifest's ranges or by `ranges` `(2, d)` (`tlx.runtime.vectors.int8_ranges` of typical vectors), or
-    "binary", packed bits. `similarity` compares what comes of it.
+    "ubinary", packed bits. `similarity` compares what comes of it. `normalize_embeddings` and `truncate_dim` do what
+    sentence-transformers' encode does with them: vectors of length one are cut, and are then shorter unless the former is True.
 
     Examples may be tuples of texts that belong together (a pair, a triplet): one row a text, all of one owner.
     """
@@ -54,6 +55,23 @@ class FeatureExtraction(Task):
     heads = ("last_hidden_state",)
     unread_weights = ("pooler.",)
     many_answers = "embedding"
+    neutral: ClassVar[Mapping[str, tuple[Any, ...] | None]] = {
+        **Task.neutral,
+        **dict.fromkeys(("prompt", "prompt_name", "device", "pool", "chunk_size"), (None,)),
+        "show_progress_bar": None,
+        "convert_to_numpy": (True,),
+        "convert_to_tensor": (False, None),
+        "output_value": ("sentence_embedding",),
+    }
+    instead: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("prompt", "prompt_name"), "put the prompt before each text"),
+        **dict.fromkeys(("convert_to_numpy", "convert_to_tensor"), "vectors are numpy's: torch.from_numpy takes them"),
+        **dict.fromkeys(("return_tensors", "tokenize_kwargs"), "an answer is one vector a text, of numpy"),
+        "output_value": "an answer is one vector a text",
+        "device": "say it to load",
+        "pool": "load the folder in each process",
+        "chunk_size": "a generator of texts gives a generator of vectors",
+    }
 
     similarity = staticmethod(similarity)
 
@@ -139,20 +157,19 @@ class FeatureExtraction(Task):
         dimensions: int | None = None,
         precision: Precision = "float32",
         ranges: Any = None,
-        **options: Any,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
     ) -> Any:
         """A matrix `(n, d)`; of tuples of texts `(n, texts, d)`. Raises UsageError for a wrong option."""
-        if options:
-            raise UsageError(
-                f"feature-extraction has no option {sorted(options)[0]!r}: it has normalise, dimensions, precision, ranges"
-            )
         if normalise is not None and not isinstance(normalise, bool):
             raise UsageError(f"normalise is {normalise!r}: wanted True, False, or None for the model's own setting")
-        if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
-            raise UsageError(f"dimensions is {dimensions!r}: wanted a whole number from 1, or None")
+        size = _size(dimensions, truncate_dim)
         if precision not in PRECISIONS:
             raise UsageError(f"precision is {precision!r}: choose one of {', '.join(PRECISIONS)}")
-        own = normalise is None or normalise == self.normalise
+        normalise = True if normalize_embeddings else normalise
+        # sentence-transformers cuts vectors of length one, and leaves them shorter unless it is asked.
+        left = truncate_dim is not None and self.normalise and normalise is None
+        own = normalise in (None, self.normalise) and not left
         if precision == "int8" and ranges is None and not (own and self.int8_ranges):
             raise UsageError(
                 "the manifest has no int8 ranges for such vectors: pass ranges (tlx.runtime.vectors.int8_ranges of some "
@@ -160,7 +177,8 @@ class FeatureExtraction(Task):
             )
         if not len(outputs.inputs):
             return np.zeros((0, 0), dtype=np.float32)
-        vectors = self.vectors(outputs.values, normalise=normalise, dimensions=dimensions)
+        values, normalise = (unit(outputs.values), False) if left else (outputs.values, normalise)
+        vectors = self.vectors(values, normalise=normalise, dimensions=size)
         if precision != "float32":
             vectors = quantise(vectors, precision, self._int8_ranges(vectors.shape[1], ranges, precision))
         if outputs.encoded.owners is None:
@@ -172,7 +190,7 @@ class FeatureExtraction(Task):
         dimensions = dimensions or self.dimensions
         if dimensions is not None and dimensions > values.shape[1]:
             raise UsageError(
-                f"dimensions is {dimensions}: the model's vectors have {values.shape[1]}; choose at most that"
+                f"{dimensions} dimensions were asked for: the model's vectors have {values.shape[1]}; choose at most that"
             )
         return shortened(values, dimensions, normalise=self.normalise if normalise is None else normalise)
 
@@ -256,6 +274,16 @@ def pool(states: Floats, mask: NDArray[np.bool_] | NDArray[np.int64] | None, poo
     weight /= weight.sum(axis=1, keepdims=True)
     found: Floats = np.matmul(weight[:, None, :], states)[:, 0]
     return found
+
+
+def _size(dimensions: Any, truncate_dim: Any) -> int | None:
+    """How many dimensions a call asks for. Raises UsageError when that is no number."""
+    if dimensions is not None and truncate_dim is not None:
+        raise UsageError("both dimensions and truncate_dim were given: give one of them")
+    name, size = ("truncate_dim", truncate_dim) if dimensions is None else ("dimensions", dimensions)
+    if size is not None and (type(size) is not int or size < 1):
+        raise UsageError(f"{name} is {size!r}: wanted a whole number from 1, or None")
+    return size
 
 
 def _text(ranges: Floats) -> str:

@@ -15,12 +15,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlx.runtime.errors import DataError, FolderError, UsageError
+from tlx.runtime.tasks.limits import Limits
 from tlx.runtime.tasks.masking import (
     IGNORED,
     Masks,
@@ -68,6 +69,7 @@ class FillMask(Task):
     architecture = "MaskedLM"
     many_answers = "fills"
     inputs_at_once = 256
+    instead: ClassVar[Mapping[str, str]] = {"topk": "say top_k"}
 
     @property
     def main_metric(self) -> str:
@@ -137,6 +139,15 @@ class FillMask(Task):
     def asked(self, inputs: Sequence[Input]) -> Sequence[Input]:
         return self.golden([item if isinstance(item, str) else item[0] for item in inputs])
 
+    def limited(self, limits: Limits, *, tokenizer_kwargs: Any = None) -> Limits:  # type: ignore[override]
+        """`tokenizer_kwargs` may hold truncation, max_length (the tokens of a window) and padding, as in the pipeline."""
+        asked = dict(tokenizer_kwargs or {})
+        asked.pop("padding", None)
+        strange = sorted(set(asked) - {"truncation", "max_length"})
+        if strange:
+            raise UsageError(f"tokenizer_kwargs holds {strange[0]!r}: it may hold truncation, max_length and padding")
+        return super().limited(limits, **asked)
+
     def encode(self, tokens: Tokens, inputs: Sequence[Input], *, parallel: bool = True) -> Encoded:
         """Rows with their masks as notes. Raises UsageError for a text of an app without a mask token."""
         mask = self._mask_id(tokens)
@@ -187,12 +198,8 @@ class FillMask(Task):
         gold = [note.gold for note in notes if note.gold is not None]
         return scored_lines(logits, np.concatenate(gold)) if gold else logits
 
-    def answers(
-        self, outputs: Outputs, *, top_k: int = 5, targets: str | Sequence[str] | None = None, **options: Any
-    ) -> list[Any]:
+    def answers(self, outputs: Outputs, *, top_k: int = 5, targets: str | Sequence[str] | None = None) -> list[Any]:
         """One answer for each input. Raises UsageError for a wrong option, and for a text that was only scored."""
-        if options:
-            raise UsageError(f"fill-mask has no option {sorted(options)[0]!r}: it has top_k and targets")
         if type(top_k) is not int or top_k < 1:
             raise UsageError(f"top_k is {top_k!r}: wanted a whole number from 1")
         words = [targets] if isinstance(targets, str) else targets

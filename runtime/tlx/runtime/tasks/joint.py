@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from tlx.runtime.errors import DataError, FolderError, UsageError
+from tlx.runtime.errors import DataError, FolderError
 from tlx.runtime.tasks.entities import Entity, TagSet
-from tlx.runtime.tasks.tagging import INTENT, NO_TAG, TokenTask, flipped, tag_metrics
+from tlx.runtime.tasks.tagging import INTENT, TokenTask, flipped, tag_metrics
 from tlx.runtime.tasks.task import Floats, Outputs, unit_starts
 from tlx.runtime.tasks.token_windows import text_tokens
 
@@ -113,14 +113,9 @@ class IntentSlots(TokenTask):
         outputs: Outputs,
         *,
         aggregation_strategy: str | None = None,
-        ignore_labels: Sequence[str] = (NO_TAG,),
-        **options: Any,
+        ignore_labels: Sequence[str] | None = None,
     ) -> list[IntentSlotsAnswer]:
-        """Both answers for each input. Raises UsageError for an option that is none."""
-        if options:
-            raise UsageError(
-                f"intent-slots has no option {sorted(options)[0]!r}: it has aggregation_strategy and ignore_labels"
-            )
+        """Both answers for each input. Raises UsageError for a wrong option."""
         tokens = text_tokens(outputs)
         values = outputs.values[tokens.units, len(self.intents) :]
         slots = self.found_entities(values, tokens, outputs, aggregation_strategy, ignore_labels)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import numpy as np
 
-from tlx.runtime.errors import DataError, UsageError
+from tlx.runtime.errors import DataError
 from tlx.runtime.metrics import mean_squared_error, pearson, spearman
+from tlx.runtime.tasks.activation import activated, activation_of
 from tlx.runtime.tasks.task import Floats, Outputs, Task
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Regression(Task):
     """Answers are `{"score": float}`, with the number that transformers.pipeline gives as the score of its only label.
 
     With `pair` an input is two texts, `("text", "text_pair")`. `sigmoid` models answer between 0 and 1, as the pipeline
-    has it for one label without `problem_type` "regression".
+    has it for one label without `problem_type` "regression". `function_to_apply` ("sigmoid", "none") says otherwise.
     """
 
     pair: bool = False
@@ -51,6 +52,9 @@ class Regression(Task):
     name = "regression"
     architecture = "SequenceClassification"
     optimum_task = "text-classification"
+    instead: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("top_k", "topk", "return_all_scores"), "an answer is one score, there are no labels to choose from"
+    )
 
     @property
     def main_metric(self) -> str:
@@ -114,18 +118,16 @@ class Regression(Task):
             told=told(table, names, [column]),
         )
 
-    def answers(self, outputs: Outputs, **options: Any) -> list[Score]:
-        if options:
-            raise UsageError(f"regression has no option {sorted(options)[0]!r}: it takes none")
-        return [{"score": score} for score in self.scores(outputs.values).tolist()]
+    def answers(self, outputs: Outputs, *, function_to_apply: str | None = None) -> list[Score]:
+        """One answer for each input. Raises UsageError for a wrong option."""
+        scores = self.scores(outputs.values)
+        if function_to_apply is not None:
+            scores = activated(outputs.values, activation_of(function_to_apply))[:, 0]
+        return [{"score": score} for score in scores.tolist()]
 
     def scores(self, values: Floats) -> Floats:
         """The answers' numbers, `(n,)`."""
-        scores: Floats = values[:, 0]
-        if self.sigmoid:
-            with np.errstate(over="ignore"):  # exp(-x) = inf gives the right score, 0
-                scores = (1.0 / (1.0 + np.exp(-scores))).astype(np.float32, copy=False)
-        return scores
+        return activated(values, "sigmoid" if self.sigmoid else "none")[:, 0]
 
     def metrics(self, outputs: Outputs, examples: Examples) -> dict[str, float]:
         """spearman, pearson (both 0 for a model that gives everything the same score) and mse."""

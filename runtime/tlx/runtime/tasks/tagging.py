@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
 from tlx.runtime.errors import DataError, FolderError, UsageError
 from tlx.runtime.tasks.entities import STRATEGIES, Entity, Strategy, TagSet, TokenEntity, entities
+from tlx.runtime.tasks.limits import Limits, at_most
 from tlx.runtime.tasks.task import Encoded, Floats, Input, Outputs, Task
 from tlx.runtime.tasks.token_windows import TextTokens, encode_windows, first_tokens, text_tokens
 
@@ -40,6 +41,19 @@ class TokenTask(Task):
     per_token = True
     window = 256
     open_labels = True
+    neutral: ClassVar[Mapping[str, tuple[Any, ...] | None]] = {
+        **Task.neutral,
+        "is_split_into_words": (False,),
+        "delimiter": (None,),
+        "offset_mapping": (None,),
+    }
+    instead: ClassVar[Mapping[str, str]] = {
+        "is_split_into_words": "join the words with spaces; start and end are characters of that text",
+        "delimiter": "join the words yourself; start and end are characters of that text",
+        "offset_mapping": "start and end are characters of your own text in any case",
+        "grouped_entities": "say aggregation_strategy='simple'",
+        "ignore_subwords": "say aggregation_strategy='first'",
+    }
 
     @property
     def tag_set(self) -> TagSet:
@@ -49,6 +63,12 @@ class TokenTask(Task):
     def stride(self, max_tokens: int) -> int:
         """A quarter of a window is read twice, so that every token has context on both sides."""
         return max_tokens // 4
+
+    def limited(self, limits: Limits, *, stride: Any = None) -> Limits:  # type: ignore[override]  # its own keywords
+        """`stride`: the tokens that windows share."""
+        return (
+            limits if stride is None else limits._replace(stride=at_most("stride", stride, limits.max_tokens, least=0))
+        )
 
     def encode(self, tokens: Tokens, inputs: Sequence[Input], *, parallel: bool = True) -> Encoded:
         return encode_windows(tokens, inputs, parallel=parallel)
@@ -71,6 +91,8 @@ class TokenTask(Task):
         self, values: Floats, tokens: TextTokens, outputs: Outputs, strategy: str | None, ignore_labels: Any
     ) -> list[list[Any]]:
         """Each input's entities. `values` are the lines of `tokens`, one column a tag. Raises UsageError for a wrong option."""
+        if ignore_labels is None:
+            ignore_labels = (NO_TAG,)
         if strategy is None:
             strategy = "simple" if self.tag_set.prefixed else "none"
         if strategy not in STRATEGIES:
@@ -102,7 +124,8 @@ class TokenClassification(TokenTask):
 
     `aggregation_strategy`: "none" (each token with its tag), "simple", "first", "average" or "max". Left out it is "simple"
     where the tags have prefixes (B-PER, I-PER), else "none" (parts of speech); the pipeline's is always "none".
-    `ignore_labels`: what is not told, ["O"] unless given. Long texts are read in overlapping windows (token_windows.py).
+    `ignore_labels`: what is not told, ["O"] unless given. Long texts are read in overlapping windows (token_windows.py);
+    `stride` says how many tokens they share.
     """
 
     labels: tuple[str, ...]
@@ -162,14 +185,9 @@ class TokenClassification(TokenTask):
         outputs: Outputs,
         *,
         aggregation_strategy: str | None = None,
-        ignore_labels: Sequence[str] = (NO_TAG,),
-        **options: Any,
+        ignore_labels: Sequence[str] | None = None,
     ) -> list[list[Entity]] | list[list[TokenEntity]]:
-        """One list of entities for each input. Raises UsageError for an option that is none."""
-        if options:
-            raise UsageError(
-                f"token-classification has no option {sorted(options)[0]!r}: it has aggregation_strategy and ignore_labels"
-            )
+        """One list of entities for each input. Raises UsageError for a wrong option."""
         tokens = text_tokens(outputs)
         return self.found_entities(outputs.values[tokens.units], tokens, outputs, aggregation_strategy, ignore_labels)
 

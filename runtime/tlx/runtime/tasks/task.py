@@ -13,7 +13,7 @@ task is `per_token` one for each token (tagging, answering).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlx.runtime.errors import UsageError
+from tlx.runtime.tasks.limits import Limits, at_most, truncation_of
 
 if TYPE_CHECKING:
     from tlx.runtime.examples import Examples
@@ -81,6 +82,11 @@ class Task(ABC):
     """The most inputs whose values are in memory together, where a task's values are wide."""
     open_labels: ClassVar[bool] = False
     """Whether data to measure on may hold labels that the model does not know: each counts as an error."""
+    neutral: ClassVar[Mapping[str, tuple[Any, ...] | None]] = {"batch_size": None, "num_workers": None, "padding": None}
+    """Keywords of transformers.pipeline, or of sentence-transformers, that change no answer here: with which values (None:
+    with any)."""
+    instead: ClassVar[Mapping[str, str]] = {}
+    """Keywords of theirs that are refused: what to do instead."""
     labels: tuple[str, ...] = ()
 
     @classmethod
@@ -154,6 +160,40 @@ class Task(ABC):
         """Tokens by which the windows of a long input overlap; 0 where the task truncates."""
         return 0
 
+    def limits(self, max_tokens: int) -> Limits:
+        """How inputs are cut where the call says nothing."""
+        return Limits(max_tokens, self.stride(max_tokens), self.truncation)
+
+    def limited(self, limits: Limits, *, truncation: Any = None, max_length: Any = None) -> Limits:
+        """The limits that a call's keywords ask for: those of the peers that say how an input is cut.
+
+        Raises UsageError for a wrong value.
+        """
+        if truncation is not None:
+            limits = limits._replace(truncation=truncation_of(truncation, len(self.input_names), self.truncation))
+        if max_length is not None:
+            limits = limits._replace(max_tokens=at_most("max_length", max_length, limits.max_tokens))
+        return limits
+
+    def understood(self, keywords: Mapping[str, Any], limits: Limits) -> tuple[Limits, dict[str, Any]]:
+        """What the keywords of a call say: how inputs are cut, and the options of `answers`.
+
+        They are the keyword-only parameters of `limited` and of `answers`, and those that are `neutral`. Raises UsageError for
+        another, naming what is there instead.
+        """
+        cuts, options = _keywords(self.limited), _keywords(self.answers)
+        for name, value in keywords.items():
+            if name not in cuts and name not in options and not self._changes_nothing(name, value):
+                there = self.instead.get(name) or f"it has {', '.join([*options, *cuts]) or 'none'}"
+                raise UsageError(f"{self.name} has no option {name!r}: {there}")
+        asked = {name: value for name, value in keywords.items() if name in cuts}
+        limits = self.limited(limits, **asked) if asked else limits
+        return limits, {name: value for name, value in keywords.items() if name in options}
+
+    def _changes_nothing(self, name: str, value: Any) -> bool:
+        values = self.neutral.get(name, ())
+        return values is None or value in values
+
     def take(self, item: Any) -> Input:
         """The caller's item as an input. Raises UsageError saying what was wanted."""
         names = self.input_names
@@ -214,8 +254,9 @@ class Task(ABC):
         return raw[0].reshape(-1, raw[0].shape[-1]) if mask is None else raw[0][mask.astype(np.bool_)]
 
     @abstractmethod
-    def answers(self, outputs: Outputs, **options: Any) -> Sequence[Any]:
-        """One answer for each input, in the shapes of transformers.pipeline. Raises UsageError for a wrong option."""
+    def answers(self, outputs: Outputs, /, *_: Any, **options: Any) -> Sequence[Any]:
+        """One answer for each input, in the shapes of transformers.pipeline. The keyword-only parameters of a task's own are
+        its options. Raises UsageError for a wrong value."""
 
     def answer(self, outputs: Outputs, **options: Any) -> Any:
         """The answer for one input, in the shape that transformers.pipeline gives for one."""
@@ -241,8 +282,8 @@ class Task(ABC):
         """The labels that one item of gold holds."""
         return (gold,) if isinstance(gold, str) else gold
 
-    def check(self, **options: Any) -> None:
-        """Raises UsageError for a wrong option, before anything runs."""
+    def check(self, options: Mapping[str, Any]) -> None:
+        """Raises UsageError for a wrong value of an option of `answers`, before anything runs."""
         nothing = np.zeros((0, self.width or 1), dtype=np.float32)
         self.answers(Outputs([], Encoded([]), nothing), **options)
 
@@ -311,6 +352,11 @@ def join_outputs(parts: Sequence[Outputs], width: int | None) -> Outputs:
         sum(part.encoded.truncated for part in parts),
     )
     return Outputs(inputs, joined, np.concatenate([part.values for part in parts]))
+
+
+def _keywords(method: Callable[..., Any]) -> Mapping[str, Any]:
+    """The method's keyword-only parameters with their defaults."""
+    return method.__kwdefaults__ or {}
 
 
 def _shown(item: Any) -> str:

@@ -231,7 +231,7 @@ def test_an_input_that_is_no_text_is_refused_with_its_number(exported: Path) -> 
 def test_records_and_lines_of_predict_hold_the_vector(exported: Path) -> None:
     model = load(exported, "fp32")
     options = parse_options(model, None, ["dimensions=8", "normalise=false"])
-    (record, line), *_ = predict(model, iter(["a text", "b"]), options)
+    (record, line), *_ = predict(model, [["a text"], ["b"]], options)
     assert record["text"] == "a text"
     assert len(json.loads(json.dumps(record))["embedding"]) == 8
     assert line.endswith("… (8 float32)\ta text")

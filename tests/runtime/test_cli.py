@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -183,6 +185,12 @@ def test_wrong_use_is_one_line_and_an_exit_code(
     assert_refused(done, code, *parts)
 
 
+def test_lines_longer_than_a_read_and_many_of_them_stay_in_step(tlx: Tlx, tiny_folder: Path) -> None:
+    texts = [" \u3000" * (number % 7 * 90) + str(number) for number in range(3000)]
+    done = tlx("predict", tiny_folder, "--json", stdin="\n".join(texts))
+    assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == texts
+
+
 def test_stdin_that_is_not_utf8_is_refused(tlx: Tlx, tiny_folder: Path) -> None:
     done = tlx("predict", tiny_folder, stdin=b"play\nb\xff\n")
     assert_refused(done, 1, "standard input is not UTF-8")
@@ -233,6 +241,25 @@ def test_a_reader_that_has_enough_is_no_error(tiny_folder: Path) -> None:
         except BrokenPipeError:
             pass
         assert process.stderr.read() == b""
+        assert process.wait() == 0
+
+
+def test_a_program_that_waits_for_each_answer_gets_it(tiny_folder: Path) -> None:
+    with predicting(tiny_folder) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for count in [1, 1, 1, 2, 1, 7, 300, 1, 1]:
+            process.stdin.write(b"".join(b"play song %d\n" % number for number in range(count)))
+            process.stdin.flush()
+            answers = b""
+            while answers.count(b"\n") < count:
+                assert select.select([process.stdout], [], [], 60)[0], "no answer comes while the program waits"
+                answers += os.read(process.stdout.fileno(), 65536)
+            texts = [line.partition(b"\t")[2] for line in answers.splitlines()]
+            assert texts == [b"play song %d" % number for number in range(count)]
+        process.stdin.write(b"a last line without its end")
+        process.stdin.close()
+        assert process.stdout.read().endswith(b"\ta last line without its end\n")
         assert process.wait() == 0
 
 

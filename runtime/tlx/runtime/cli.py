@@ -90,6 +90,7 @@ def predict(
 ) -> None:
     """Answer texts: from the command line, a file, or standard input (one a line)."""
     from tlx.runtime import predictions
+    from tlx.runtime.batches import growing_windows
     from tlx.runtime.load import load
 
     if texts and input is not None:
@@ -104,11 +105,10 @@ def predict(
         source = _inputs(task, predictor.manifest, input, text=text, text_pair=text_pair)
     elif texts:
         source = predictions.group_arguments(texts, task.input_names)
-    typing = source is None and sys.stdin.isatty()
-    if typing:
+    elif sys.stdin.isatty():
         typer.echo(f"one {' and '.join(task.input_names)} a line (parted by tabs); Ctrl-D ends", err=True)
-    given = predictions.stdin_inputs(task.input_names) if source is None else iter(source)
-    records = predictions.predict(predictor, given, options, at_once=typing)
+    blocks = predictions.stdin_blocks(task.input_names) if source is None else growing_windows(source)
+    records = predictions.predict(predictor, blocks, options)
     with _progress(records, total=len(source) if input is not None and source is not None else None) as shown:
         count = predictions.write_predictions(shown, output, as_json=as_json)
     if predictor.truncated:

@@ -9,9 +9,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
-from itertools import tee
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from tlx.runtime.column_files import file_format
 from tlx.runtime.errors import DataError, UsageError
@@ -27,30 +26,28 @@ __all__ = [
     "parse_options",
     "predict",
     "read_file",
-    "stdin_inputs",
+    "stdin_blocks",
     "write_predictions",
 ]
 
 Record = dict[str, Any]
 OUTPUTS = (".csv", ".jsonl")
+FIRST_BYTES, MOST_BYTES = (
+    256,
+    1 << 18,
+)  # of standard input at a time: little at first, so that the first answers come at once
 
 
 def predict(
-    predictor: Predictor, inputs: Iterable[Input], options: Mapping[str, Any], *, at_once: bool = False
+    predictor: Predictor, blocks: Iterable[Sequence[Input]], options: Mapping[str, Any]
 ) -> Iterator[tuple[Record, str]]:
-    """For each input, in order and as soon as it is there: its record, and its answer as one line of text.
-
-    `options` are the task's. `at_once` answers each input before the next is read (a person types them).
-    """
+    """For each input, in order: its record, and its answer as one line of text. No block is read before the one before it
+    is answered. `options` are the task's."""
     task = predictor.task
-    source, kept = tee(inputs)
-    if at_once:
-        answers: Iterator[Any] = (predictor([item], **options)[0] for item in source)
-    else:
-        answers = predictor(source, **options)
-    for item, answer in zip(kept, answers, strict=True):
-        shown = " | ".join(" ".join(text.split()) for text in ((item,) if isinstance(item, str) else item))
-        yield task.record(item, answer), f"{task.show(answer)}\t{shown}"
+    for block in blocks:
+        for item, answer in zip(block, predictor(block, **options), strict=True):
+            shown = " | ".join(" ".join(text.split()) for text in ((item,) if isinstance(item, str) else item))
+            yield task.record(item, answer), f"{task.show(answer)}\t{shown}"
 
 
 def parse_options(predictor: Predictor, top_k: str | None, settings: Sequence[str]) -> dict[str, Any]:
@@ -105,15 +102,33 @@ def read_file(source: Source, task: Task, columns: Mapping[str, str]) -> list[In
     return task.inputs_of(path, columns)
 
 
-def stdin_inputs(names: Sequence[str]) -> Iterator[Input]:
-    """The lines of standard input, as UTF-8; the parts of an input are parted by tabs, or are the fields of a JSON object."""
-    if hasattr(sys.stdin, "reconfigure"):
-        sys.stdin.reconfigure(encoding="utf-8", errors="strict", newline="\n")
-    return _lines(sys.stdin, "standard input", names)
+def stdin_blocks(names: Sequence[str]) -> Iterator[list[Input]]:
+    """The lines of standard input, as UTF-8; the parts of an input are parted by tabs, or are the fields of a JSON object.
+
+    A block is what is there: no line is waited for before the lines that came are answered and their answers seen.
+    """
+    read = 0
+    for block in _blocks_there(sys.stdin.buffer):
+        yield list(_lines((line.decode("utf-8") for line in block), "standard input", names, read))
+        read += len(block)
+        sys.stdout.flush()
 
 
-def _lines(stream: Iterable[str], source: str, names: Sequence[str]) -> Iterator[Input]:
-    for number, line in enumerate(iterate_texts(stream, source), start=1):
+def _blocks_there(stream: BinaryIO) -> Iterator[list[bytearray]]:
+    """The stream's lines; a block are those that one read completes, which waits only where nothing is there."""
+    rest, size = bytearray(), FIRST_BYTES
+    while chunk := stream.read1(size):  # type: ignore[attr-defined]  # typeshed: of every buffer, not of BinaryIO
+        rest += chunk
+        if b"\n" in chunk:
+            *lines, rest = rest.split(b"\n")
+            yield lines
+        size = min(4 * size, MOST_BYTES)
+    if rest:
+        yield [rest]
+
+
+def _lines(stream: Iterable[str], source: str, names: Sequence[str], before: int = 0) -> Iterator[Input]:
+    for number, line in enumerate(iterate_texts(stream, source), start=before + 1):
         yield line if len(names) == 1 else _split(line, f"{source} line {number}", names)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from tests.conftest import LABELS
 
 from tlx.export.config import ExportConfig
 from tlx.export.convert import convert
@@ -92,6 +93,33 @@ def test_optimum_and_transformers_pipeline_run_the_folder(checkpoint: Any, oracl
         model = ORTModelForSequenceClassification.from_pretrained(folder, subfolder="onnx", file_name=file_name)
         logits = model(**tokenizer(TEXTS[0], return_tensors="pt")).logits.numpy()
         np.testing.assert_allclose(logits, oracle(folder, TEXTS[:1]), atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("multi_label", "pairs", "options"),
+    [(False, False, {}), (False, False, {"top_k": None}), (True, False, {"top_k": None}), (False, True, {})],
+)
+def test_optimums_pipeline_gives_the_answers_of_the_folder(
+    checkpoint: Any, tmp_path: Path, multi_label: bool, pairs: bool, options: dict[str, Any]
+) -> None:
+    from optimum.onnxruntime import ORTModelForSequenceClassification
+    from transformers import AutoTokenizer, pipeline
+
+    folder, data = checkpoint(multi_label=multi_label), tmp_path / "pairs.jsonl"
+    texts = [text for text in TEXTS if text]
+    asked = [{"text": a, "text_pair": b} for a, b in zip(texts, reversed(texts), strict=True)] if pairs else texts
+    data.write_text("\n".join(json.dumps({"premise": a, "hypothesis": a, "label": LABELS[0]}) for a in texts))
+    export(folder, config=replace(QUICK, data=str(data) if pairs else None, max_drop=1.0))
+    session = ORTModelForSequenceClassification.from_pretrained(folder, subfolder="onnx", file_name="model.onnx")
+    oracle = pipeline("text-classification", model=session, tokenizer=AutoTokenizer.from_pretrained(folder))
+    model = load(folder, "fp32", "cpu")
+    for mine, theirs in zip(model(asked, **options), [oracle(item, **options) for item in asked], strict=True):
+        for one, other in zip(as_list(mine), as_list(theirs), strict=True):
+            assert one == {"label": other["label"], "score": pytest.approx(other["score"], abs=1e-4)}
+
+
+def as_list(answer: Any) -> list[Any]:
+    return answer if isinstance(answer, list) else [answer]
 
 
 def test_pairs_in_the_data_make_a_plain_checkpoint_one_of_pairs(checkpoint: Any, tmp_path: Path) -> None:

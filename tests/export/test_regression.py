@@ -51,6 +51,19 @@ def test_a_plain_checkpoint_of_scores_is_exported_and_answers_as_torch(family: s
     np.testing.assert_allclose([answer["score"] for answer in answers], wanted, atol=1e-4)
 
 
+def test_optimums_pipeline_gives_the_scores_of_the_folder(tmp_path: Path) -> None:
+    from optimum.onnxruntime import ORTModelForSequenceClassification
+    from transformers import AutoTokenizer
+
+    folder = save_scorer("bert", tmp_path / "model", problem_type="regression")
+    export(folder, config=ExportConfig(seconds=0.0))
+    session = ORTModelForSequenceClassification.from_pretrained(folder, subfolder="onnx", file_name="model.onnx")
+    oracle = pipeline("text-classification", model=session, tokenizer=AutoTokenizer.from_pretrained(folder))
+    texts = sentences(20, seed=6)
+    expected = [answer["score"] for text in texts for answer in oracle(text)]
+    np.testing.assert_allclose([a["score"] for a in load(folder, "fp32")(texts)], expected, atol=1e-4)
+
+
 def test_a_cross_encoder_of_sentence_transformers_is_exported_as_a_scorer_of_pairs(tmp_path: Path) -> None:
     """It has one label, no problem type, and a key of its own in the config: the pipeline gives sigmoids."""
     folder = save_scorer("bert", tmp_path / "model")

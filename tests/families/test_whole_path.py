@@ -32,6 +32,11 @@ def _tagged(folder: Path) -> Path:
     return _written(folder / "data.conll", lines)
 
 
+def _intents(folder: Path) -> Path:
+    _tagged(folder)
+    return _labelled(folder)
+
+
 def _pairs(folder: Path) -> Path:
     rows = [f'"{one}","{two}",{i % 5}' for i, (one, two) in enumerate(zip(TEXTS, TEXTS[1:] * 2, strict=False))]
     return _written(folder / "data.csv", ["sentence1,sentence2,score", *rows * 2])
@@ -57,6 +62,7 @@ TASKS: dict[str, Callable[[Path], Path]] = {
     "text-classification": _labelled,
     "fill-mask": _plain,
     "token-classification": _tagged,
+    "intent-slots": _intents,
     "regression": _pairs,
     "feature-extraction": _pairs,
     "question-answering": _questions,
@@ -65,6 +71,8 @@ FAST = [("text-classification", family) for family in FAMILIES] + [
     ("fill-mask", "bert"),
     ("fill-mask", "modernbert"),
     ("token-classification", "roberta"),
+    ("intent-slots", "bert"),
+    ("intent-slots", "deberta-v3"),
     ("regression", "distilbert"),
     ("feature-extraction", "mpnet"),
     ("question-answering", "xlm-roberta"),

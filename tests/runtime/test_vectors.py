@@ -39,6 +39,7 @@ def test_fewer_bits_are_those_of_sentence_transformers(found: np.ndarray) -> Non
     from sentence_transformers.util.quantization import quantize_embeddings
 
     np.testing.assert_array_equal(quantise(found, "ubinary"), quantize_embeddings(found, "ubinary"))
+    np.testing.assert_array_equal(quantise(found, "binary"), quantize_embeddings(found, "binary"))
     np.testing.assert_array_equal(quantise(found, "int8"), quantize_embeddings(found, "int8"))
     ranges = int8_ranges(vectors(width=found.shape[1]))
     np.testing.assert_array_equal(
@@ -103,7 +104,7 @@ def test_embeddings_that_do_not_compare_are_refused(a: np.ndarray, b: np.ndarray
 def test_wrong_ranges_and_precisions_are_refused() -> None:
     with pytest.raises(UsageError, match=r"the int8 ranges have the shape \(2, 3\): wanted \(2, 24\)"):
         quantise(vectors(), "int8", np.zeros((2, 3), np.float32))
-    with pytest.raises(UsageError, match="precision is 'int4': choose one of float32, int8, ubinary"):
+    with pytest.raises(UsageError, match="precision is 'int4': choose one of float32, int8, binary, ubinary"):
         quantise(vectors(), "int4")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no vectors to take int8 ranges from"):
         int8_ranges(np.zeros((0, 3), np.float32))

@@ -13,8 +13,8 @@ from tlx.runtime.errors import UsageError
 __all__ = ["PRECISIONS", "Precision", "int8_ranges", "neighbours", "quantise", "shortened", "similarity", "unit"]
 
 Floats = NDArray[np.float32]
-Precision = Literal["float32", "int8", "ubinary"]
-PRECISIONS = ("float32", "int8", "ubinary")
+Precision = Literal["float32", "int8", "binary", "ubinary"]
+PRECISIONS = ("float32", "int8", "binary", "ubinary")
 BLOCK = 512  # rows whose similarities to all others are held at once
 
 
@@ -42,12 +42,14 @@ def quantise(vectors: Floats, precision: Precision, ranges: Floats | None = None
     """The vectors `(n, d)` with fewer bits, as sentence-transformers' quantize_embeddings gives them.
 
     float32: as they are. int8: `(n, d)`, 256 steps of each dimension's range (`int8_ranges` of the vectors themselves
-    where none are given). ubinary: one bit a dimension, 1 where positive, packed into `(n, ⌈d / 8⌉)` uint8.
+    where none are given). ubinary: one bit a dimension, 1 where positive, packed into `(n, ⌈d / 8⌉)` uint8;
+    binary: the same bytes less 128, as int8, which vector databases ask for and `similarity` cannot tell from int8.
     """
     if precision == "float32":
         return vectors.astype(np.float32, copy=False)
-    if precision == "ubinary":
-        return np.packbits(vectors > 0, axis=-1)
+    if precision in ("binary", "ubinary"):
+        bits = np.packbits(vectors > 0, axis=-1)
+        return bits if precision == "ubinary" else (bits.astype(np.int16) - 128).astype(np.int8)
     if precision != "int8":
         raise UsageError(f"precision is {precision!r}: choose one of {', '.join(PRECISIONS)}")
     if ranges is None:

@@ -37,8 +37,9 @@ class FeatureExtraction(Task):
     `values` are the pooled token states as they are. Options of the call: `normalise` (length one; the folder's own
     setting when None), `dimensions` (only the first so many, of length one again when normalised), `precision`: "float32",
     "int8" by the manifest's ranges or by `ranges` `(2, d)` (`tlx.runtime.vectors.int8_ranges` of typical vectors), or
-    "ubinary", packed bits. `similarity` compares what comes of it. `normalize_embeddings` and `truncate_dim` do what
-    sentence-transformers' encode does with them: vectors of length one are cut, and are then shorter unless the former is True.
+    "ubinary", packed bits ("binary": the same as int8). `similarity` compares what comes of it, but for "binary".
+    `normalize_embeddings` and `truncate_dim` do what sentence-transformers' encode does with them: vectors of length one are
+    cut, and are then shorter unless the former is True.
 
     Examples may be tuples of texts that belong together (a pair, a triplet): one row a text, all of one owner.
     """

@@ -75,12 +75,15 @@ train(recipe_from(json.loads(sys.argv[1]), source="child"), sys.argv[2], console
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("how", "student"),
+    [(signal.SIGKILL, {"layers": 1}), (signal.SIGINT, {"student": "convolution", "vocabulary": 210})],
+)
 def test_a_stopped_run_goes_on_to_the_weights_of_one_that_was_not(
-    how: signal.Signals, base: Path, data: Path, teacher: Path, tmp_path: Path
+    how: signal.Signals, student: dict[str, Any], data: Path, teacher: Path, tmp_path: Path
 ) -> None:
     settings = {"epochs": 4, "checkpoint_seconds": 0.0, "dropout": 0.2}
-    made = recipe(data, train=settings, model={"teachers": [str(teacher)], "layers": 1}, augment={"count": 60})
+    made = recipe(data, train=settings, model={"teachers": [str(teacher)], **student}, augment={"count": 60})
     train(made, tmp_path / "whole", console=QUIET)
     out = tmp_path / "stopped"
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}

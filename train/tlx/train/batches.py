@@ -103,7 +103,8 @@ class TokenRows:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """What one step sees. `gold` belongs to the task; `teacher_outputs` is `(units, outputs)` float32.
+    """What one step sees. `gold` belongs to the task; `teacher_outputs` is `(units, outputs)` float32, `teacher_vectors`
+    `(rows, width)` float16.
 
     `teacher` holds the teacher's own inputs and `words`/`teacher_words` align the two, when a term asks for them.
     """
@@ -111,6 +112,7 @@ class Batch:
     inputs: dict[str, torch.Tensor]
     gold: torch.Tensor | None = None
     teacher_outputs: torch.Tensor | None = None
+    teacher_vectors: torch.Tensor | None = None
     teacher: dict[str, torch.Tensor] | None = None
     words: torch.Tensor | None = None
     teacher_words: torch.Tensor | None = None
@@ -142,6 +144,7 @@ class Rows:
     student: TokenRows
     gold: Ragged | None = None
     teacher_outputs: Ragged | None = None
+    teacher_vectors: Ragged | None = None
     teacher: TokenRows | None = None
     group: int = 1
     order: Ints | None = None
@@ -173,6 +176,7 @@ class Rows:
             inputs=self.student.padded(rows),
             gold=None if self.gold is None else self.gold.of(rows),
             teacher_outputs=None if self.teacher_outputs is None else self.teacher_outputs.of(rows),
+            teacher_vectors=None if self.teacher_vectors is None else self.teacher_vectors.of(rows),
             teacher=self.teacher.padded(rows) if self.teacher is not None else None,
             words=self.student.padded_words(rows) if aligned else None,
             teacher_words=self.teacher.padded_words(rows) if self.teacher is not None else None,

@@ -114,9 +114,12 @@ def predict_rows(
     rows: Rows,
     autocast: Callable[[], AbstractContextManager[None]],
     budget: int,
-    report: Callable[[int], None] | None = None,
+    report: Callable[[NDArray[np.int64]], None] | None = None,
 ) -> NDArray[np.float32]:
-    """The model's outputs, `(units, outputs)` float32, in the order of the rows; computed longest batches first."""
+    """The model's outputs, `(units, outputs)` float32, in the order of the rows; computed longest batches first.
+
+    `report` is called after each batch, with the numbers of its rows.
+    """
     model.eval()
     found: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
     for index in sorted_batches(rows.student.lengths, budget):
@@ -126,7 +129,7 @@ def predict_rows(
         values = task.kept(raw, None if rows.gold is None else rows.gold.of(index)).cpu().numpy()
         found.append((index, values))
         if report is not None:
-            report(len(index))
+            report(index)
     if not found:
         raise TrainingError("there are no rows to predict: the data is empty")
     # Each row has as many lines as its gold, or as its batch says: one, or one a token.

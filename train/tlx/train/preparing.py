@@ -20,7 +20,8 @@ from tlx.train.defaults import resolve_max_tokens, resolve_training
 from tlx.train.pretrained import token_limit
 from tlx.train.recipe import Recipe
 from tlx.train.tasks.task import TrainTask
-from tlx.train.teachers import Teacher, ask_teachers, takes_types
+from tlx.train.teachers import Answers, Teacher, ask_teachers, takes_types
+from tlx.train.terms.vectors import head_of
 from tlx.train.writing import Data
 
 __all__ = ["Prepared", "prepare"]
@@ -66,15 +67,23 @@ def prepare(
     # One teacher that runs beside the student anyway answers there.
     beside = theirs is not None and len(teachers) == 1
     asked = ([] if beside else every, [] if task.beside else list(data.validation.inputs))
-    answers = _answers(recipe, task, teachers, student, asked, (learnt, held), folder, console)
+    vectors = theirs is None and _wants_vectors(recipe, task, student, learnt)
+    answers = _answers(recipe, task, teachers, student, asked, (learnt, held), folder, console, vectors=vectors)
     gold = task.gold(data.train, learnt if more is None else labelled)
     if gold is not None and more is not None:
         rest = task.unlabelled_gold(more)
         gold = None if rest is None else gold.followed_by(rest)
     held_rows = token_rows(held, own.pad_id, types=takes_types(model))
     return recipe, Prepared(
-        train=Rows(student=own, gold=gold, teacher_outputs=answers[0], teacher=theirs, group=task.group),
-        validation=Rows(student=held_rows, gold=task.held_gold(held), teacher_outputs=answers[1]),
+        train=Rows(
+            student=own,
+            gold=gold,
+            teacher_outputs=_by_unit(answers[0], learnt, half),
+            teacher_vectors=_by_row(answers[0]),
+            teacher=theirs,
+            group=task.group,
+        ),
+        validation=Rows(student=held_rows, gold=task.held_gold(held), teacher_outputs=_by_unit(answers[1], held, half)),
         validation_encoded=held,
     )
 
@@ -143,32 +152,52 @@ def _answers(
     encoded: Sequence[Encoded],
     folder: Path,
     console: Console,
-) -> list[Ragged | None]:
-    """What the teachers give for each part that they are asked, in the student's units; None for an empty part."""
-    answers: list[Ragged | None] = [None for _ in asked]
+    *,
+    vectors: bool,
+) -> list[Answers | None]:
+    """What the teachers give for each part that they are asked; None for an empty part. `vectors` are wanted of the first part."""
+    answers: list[Answers | None] = [None for _ in asked]
     if not teachers:
         return answers
     limits = int(recipe.train.max_tokens or 0), int(recipe.model.max_tokens or 0)
     cache = folder / "cache" if recipe.distil.cache is None else Path(recipe.distil.cache)
     with console.stage("teacher", len(teachers) * sum(map(len, asked))) as advance:
         for index, part in enumerate(asked):
-            if not part:
-                continue
-            values = ask_teachers(
-                teachers,
-                task,
-                part,
-                encoded[index],
-                student.tokenizer,
-                limits[index],
-                cache,
-                recipe.train.precision,
-                lambda n: advance(n, ""),
-            )
-            units = task.runtime.units(encoded[index])
-            starts = None if units is None else unit_starts(units, len(encoded[index].rows))
-            answers[index] = Ragged(torch.from_numpy(values), starts)
+            if part:
+                answers[index] = ask_teachers(
+                    teachers,
+                    task,
+                    part,
+                    encoded[index],
+                    student.tokenizer,
+                    limits[index],
+                    cache,
+                    recipe.train.precision,
+                    lambda n: advance(n, ""),
+                    vectors=vectors and not index,
+                )
     return answers
+
+
+def _by_unit(answers: Answers | None, encoded: Encoded, half: Task) -> Ragged | None:
+    """The teachers' values by the student's rows."""
+    if answers is None:
+        return None
+    units = half.units(encoded)
+    starts = None if units is None else unit_starts(units, len(encoded.rows))
+    return Ragged(torch.from_numpy(answers.values), starts)
+
+
+def _by_row(answers: Answers | None) -> Ragged | None:
+    """The first teacher's vectors."""
+    return None if answers is None or answers.vectors is None else Ragged(torch.from_numpy(answers.vectors))
+
+
+def _wants_vectors(recipe: Recipe, task: TrainTask, student: Student, learnt: Encoded) -> bool:
+    """Whether text vectors are compared: of small students whose outputs are one line a text."""
+    if recipe.model.student == "transformer" or task.per_token or learnt.owners is not None:
+        return False
+    return recipe.distil.vectors > 0 and head_of(student.model) is not None
 
 
 def _wants_states(recipe: Recipe, task: TrainTask, teachers: Sequence[Teacher], student: Student) -> bool:

@@ -118,6 +118,8 @@ class DistilSection:
     """Weight of the mean squared difference of hidden states (transformer students)."""
     relations: float = _number(1.0, 0, 1000)
     """Weight of the attention-relation term (transformer students; MiniLMv2, arXiv:2012.15828)."""
+    vectors: float = _number(2.0, 0, 1000)
+    """Weight of the difference of text vectors (small students of texts; Romero et al. 2015, arXiv:1412.6550)."""
     cache: str | None = None
     """A folder that keeps the teachers' answers for other runs on the same texts (other seeds, other students). Left out: they
     lie with the run and go when it ends."""

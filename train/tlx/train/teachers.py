@@ -10,10 +10,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tlx.runtime.errors import FolderError, UsageError
@@ -22,8 +24,9 @@ from tlx.train.batches import Rows, encode, token_rows, tokens_of
 from tlx.train.loop import autocast_for, predict_rows
 from tlx.train.pretrained import load_pretrained, load_tokenizer, token_limit
 from tlx.train.tasks.task import TrainTask
+from tlx.train.terms.vectors import HeadTap, head_of
 
-__all__ = ["Teacher", "ask_teachers", "check_cache", "load_teacher", "takes_types"]
+__all__ = ["Answers", "Teacher", "ask_teachers", "check_cache", "load_teacher", "takes_types"]
 
 WEIGHTS = (".safetensors", ".bin")
 
@@ -37,6 +40,15 @@ class Teacher:
     tokenizer: PreTrainedTokenizerFast
     labels: tuple[str, ...]
     fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """`values`, `(units, outputs)` float32, is the mean of the teachers' values. `vectors`, `(inputs, width)` float16, is what the
+    first teacher's layer of outputs read, less its mean; None where nobody asked, or where a text has no one vector."""
+
+    values: NDArray[np.float32]
+    vectors: NDArray[np.float16] | None
 
 
 def load_teacher(source: str, task: type[TrainTask], device: torch.device, hashes: Mapping[str, str]) -> Teacher:
@@ -85,8 +97,10 @@ def ask_teachers(
     cache: Path,
     precision: str,
     report: Callable[[int], None],
-) -> NDArray[np.float32]:
-    """The mean of the teachers' values, `(units, outputs)` float32, columns in the task's order of labels.
+    *,
+    vectors: bool = False,
+) -> Answers:
+    """What the teachers give for the inputs, columns in the task's order of labels; `vectors` asks for those too.
 
     Units are those of `own`, the student's rows of the inputs (`tokenizer` made them). Each teacher's answers lie in
     `cache`, under the hash of its weights and of the inputs, so that they are computed once.
@@ -94,24 +108,28 @@ def ask_teachers(
     key = hashlib.sha256(json.dumps([max_tokens, precision, list(inputs)]).encode()).hexdigest()
     cache.mkdir(parents=True, exist_ok=True)
     total: NDArray[np.float32] | None = None
+    found: NDArray[np.float16] | None = None
     for teacher in teachers:
         limit = min(max_tokens, token_limit(teacher.model, teacher.tokenizer))
         tokens = tokens_of(teacher.tokenizer, limit, task.runtime)
-        path = cache / f"outputs-{teacher.fingerprint[:16]}-{key[:32]}.npy"
         same = teacher.tokenizer is tokenizer and limit == max_tokens
         encoded = own if same else None
-        values = _kept(path)
-        if values is not None:
+        mark = f"{teacher.fingerprint[:16]}-{key[:32]}.npy"
+        head = head_of(teacher.model) if vectors and teacher is teachers[0] else None
+        values, own_vectors = (
+            _kept(cache / f"outputs-{mark}"),
+            None if head is None else _kept(cache / f"vectors-{mark}"),
+        )
+        if values is not None and (head is None or own_vectors is not None):
             report(len(inputs))
         else:
             encoded = encoded or encode(task.runtime, tokens, inputs)
-            with_types = takes_types(teacher.model)
-            rows = Rows(student=token_rows(encoded, tokens.pad_id or 0, types=with_types))
-            autocast = autocast_for(teacher.model.device, precision)
-            values = predict_rows(task, teacher.model, rows, autocast, 4096, report)
-            partial = path.with_suffix(".part.npy")
-            np.save(partial, values)
-            partial.replace(path)
+            rows = Rows(student=token_rows(encoded, tokens.pad_id or 0, types=takes_types(teacher.model)))
+            values, own_vectors = _computed(teacher, task, rows, precision, head, report)
+            _keep(cache / f"outputs-{mark}", values)
+            if own_vectors is not None:
+                _keep(cache / f"vectors-{mark}", own_vectors)
+        found = own_vectors if own_vectors is not None and own_vectors.shape[1] else found
         if task.labels:
             values = values[:, [teacher.labels.index(label) for label in task.labels]]
         if not same and task.runtime.units(own) is not None:
@@ -120,15 +138,44 @@ def ask_teachers(
         total = values if total is None else total + values
     if total is None:
         raise UsageError("no teacher was given: pass --teacher")
-    mean: NDArray[np.float32] = (total / len(teachers)).astype(np.float32)
-    return mean
+    return Answers(values=(total / len(teachers)).astype(np.float32), vectors=found)
 
 
-def _kept(path: Path) -> NDArray[np.float32] | None:
+def _computed(
+    teacher: Teacher, task: TrainTask, rows: Rows, precision: str, head: nn.Linear | None, report: Callable[[int], None]
+) -> tuple[NDArray[np.float32], NDArray[np.float16] | None]:
+    """(the teacher's values, what its `head` read: `(rows, width)` less the mean, of no width where that is not one line a row)."""
+    caught: list[tuple[NDArray[np.int64], NDArray[np.float16]]] = []
+    tap = None if head is None else HeadTap(head)
+
+    def note(index: NDArray[np.int64]) -> None:
+        if tap is not None and tap.caught is not None:
+            caught.append((index, tap.caught.float().cpu().numpy().astype(np.float16)))
+        report(len(index))
+
+    values = predict_rows(task, teacher.model, rows, autocast_for(teacher.model.device, precision), 4096, note)
+    if tap is None:
+        return values, None
+    tap.remove()
+    vectors = np.empty((len(rows), tap.width if caught else 0), dtype=np.float16)
+    for index, lines in caught:
+        vectors[index] = lines
+    vectors -= vectors.mean(axis=0, dtype=np.float32).astype(np.float16)
+    return values, vectors
+
+
+def _keep(path: Path, values: NDArray[Any]) -> None:
+    """The file holds the array; it is there whole or not at all."""
+    partial = path.with_suffix(".part.npy")
+    np.save(partial, values)
+    partial.replace(path)
+
+
+def _kept(path: Path) -> NDArray[Any] | None:
     """The answers in the file; None where there is none, or, which is warned of, no whole one."""
     try:
         with path.open("rb") as stream:
-            values: NDArray[np.float32] = np.lib.format.read_array(stream, allow_pickle=False)
+            values: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

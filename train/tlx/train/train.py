@@ -29,6 +29,8 @@ from tlx.train.recipe import Recipe
 from tlx.train.runs import begin, check_same_data, claimed, recipe_of, run_folder
 from tlx.train.tasks.task import TrainTask
 from tlx.train.teachers import Teacher, check_cache, load_teacher
+from tlx.train.terms.learnt import LearntTerm
+from tlx.train.terms.vectors import TextVectors, head_of
 from tlx.train.trainable import UsedRows
 from tlx.train.transfer import transfer_inputs
 from tlx.train.writing import Data, write_model
@@ -166,11 +168,14 @@ def _student(
 def _objective(
     recipe: Recipe, task: TrainTask, teachers: Sequence[Teacher], student: Student, prepared: Prepared
 ) -> Objective:
-    """What the student's loss is: with a teacher's hidden states where the rows were prepared for them."""
-    states = None
+    """What the student's loss is: with a teacher's hidden states or text vectors where the rows were prepared for them."""
+    learnt: LearntTerm | None = None
+    vectors, head = prepared.train.teacher_vectors, head_of(student.model)
     if prepared.train.teacher is not None:
-        states = HiddenStates(task, student.model, teachers[0].model, recipe.distil, student.kept)
-    return Objective(task, recipe.distil if teachers else None, recipe.train.label_smoothing, states)
+        learnt = HiddenStates(task, student.model, teachers[0].model, recipe.distil, student.kept)
+    elif vectors is not None and head is not None:
+        learnt = TextVectors(head, vectors.values.shape[1], recipe.distil.vectors)
+    return Objective(task, recipe.distil if teachers else None, recipe.train.label_smoothing, learnt)
 
 
 def _learn(run: Fit, accelerator: Accelerator, *, resume: bool, console: Console) -> Progress:

@@ -39,8 +39,8 @@ class Trainer:
     ) -> None:
         self._objective, self._settings, self._accelerator = objective, settings, accelerator
         learning: dict[str, nn.Module] = {"model": model}
-        if objective.states is not None:
-            learning["states"] = objective.states
+        if objective.learnt is not None:
+            learning["learnt"] = objective.learnt
         self._modules = nn.ModuleDict(learning).to(accelerator.device)
         self._adam = torch.optim.AdamW(
             _groups(self._modules, fresh, settings), lr=float(settings.learning_rate or 1e-4), fused=True
@@ -52,10 +52,10 @@ class Trainer:
         self._replica = Replica(model) if on_cpu and settings.precision == "bf16" else None
         computing: nn.Module = model if self._replica is None else self._replica.module
         self._stream = replace_dropout(nn.ModuleList([computing, self._modules]), settings.seed) if on_cpu else None
-        if self._replica is not None and objective.states is not None:
-            objective.states.teacher[0].to(torch.bfloat16)
+        if self._replica is not None and objective.learnt is not None:
+            objective.learnt.compute_in(torch.bfloat16)
         # transformers' own models compute in the type of their weights; other modules may mix types, which autocast settles.
-        plain = type(model).__module__.startswith("transformers.") and objective.states is None
+        plain = type(model).__module__.startswith("transformers.") and objective.learnt is None
         self._autocast = nullcontext if plain and self._replica is not None else autocast
         self._computing, self._optimizer = accelerator.prepare(computing, self._adam)
         torch.manual_seed(settings.seed)
@@ -96,8 +96,8 @@ class Trainer:
 
     def _share_gradients(self) -> None:
         """What the terms learn beside the model is outside of DDP: its gradients are averaged here."""
-        if self._accelerator.num_processes > 1 and self._objective.states is not None:
-            for parameter in self._objective.states.parameters():
+        if self._accelerator.num_processes > 1 and self._objective.learnt is not None:
+            for parameter in self._objective.learnt.parameters():
                 if parameter.grad is not None:
                     parameter.grad = self._accelerator.reduce(parameter.grad, "mean")
 

@@ -53,6 +53,12 @@ def test_help_loads_no_numbers() -> None:
     subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
 
 
+def test_no_module_takes_a_name_that_is_handed_out() -> None:
+    assert tlx.runtime.__file__ is not None
+    modules = {path.stem for path in Path(tlx.runtime.__file__).parent.iterdir()}
+    assert modules & set(tlx.runtime.__all__) == set()
+
+
 def test_the_names_handed_out_are_sorted_and_there() -> None:
     assert tlx.runtime.__all__ == [
         "DataError",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         TlxError,
         UsageError,
     )
-    from tlx.runtime.load import load
+    from tlx.runtime.loading import load
     from tlx.runtime.predictor import Predictor
 
 __all__ = [
@@ -35,7 +35,8 @@ __all__ = [
     "load",
 ]
 
-_HOMES = {"Predictor": "predictor", "TruncationWarning": "engine", "load": "load"}
+_HOMES = {"Predictor": "predictor", "TruncationWarning": "engine", "load": "loading"}
+# No module may be called as a name of __all__: its import would take the name.
 
 
 def __getattr__(name: str) -> Any:

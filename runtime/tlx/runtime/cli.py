@@ -91,7 +91,7 @@ def predict(
     """Answer texts: from the command line, a file, or standard input (one a line)."""
     from tlx.runtime import predictions
     from tlx.runtime.batches import growing_windows
-    from tlx.runtime.load import load
+    from tlx.runtime.loading import load
 
     if texts and input is not None:
         raise UsageError("both TEXT and --input were given: give one of them")

@@ -16,7 +16,7 @@ from tlx.runtime.errors import UsageError
 from tlx.runtime.evaluate import evaluate
 from tlx.runtime.examples import Examples
 from tlx.runtime.folder import Folder
-from tlx.runtime.load import load
+from tlx.runtime.loading import load
 from tlx.runtime.tasks.classification import TextClassification
 from tlx.train.console import Console
 from tlx.train.recipe import Recipe

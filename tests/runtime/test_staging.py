@@ -169,3 +169,30 @@ def test_a_folder_that_a_killed_run_had_moved_away_is_back(tmp_path: Path) -> No
     assert [path.name for path in out.iterdir()] == ["config.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     clear_stale(tmp_path / "no" / "such")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are of POSIX")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_each_new_file_has_the_mode_that_the_umask_says(umask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        with staged_folder(tmp_path / "model") as stage:
+            (stage / "onnx").mkdir()
+            for name in ("model.safetensors", "onnx/model.onnx"):
+                (stage / name).touch()
+                (stage / name).chmod(0o600)
+            (stage / "config.json").touch(mode=0o755)
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "model").rglob("*") if path.is_file()]
+    assert [path.stat().st_mode & 0o777 for path in files] == [mode] * 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are of POSIX")
+def test_a_file_that_is_elsewhere_too_keeps_its_mode(tmp_path: Path) -> None:
+    model = model_folder(tmp_path / "model")
+    (model / "config.json").chmod(0o600)
+    with staged_folder(model, overwrite=True) as stage:
+        os.link(model / "config.json", stage / "config.json")
+        (stage / "far").symlink_to(tmp_path)
+    assert (model / "config.json").stat().st_mode & 0o777 == 0o600

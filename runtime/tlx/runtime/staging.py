@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -85,7 +86,8 @@ def _runs(process: int) -> bool:
 def staged_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A new folder beside `out` that becomes `out` when the block ends well, and is removed when it does not.
 
-    With `overwrite` an existing model folder is replaced, at the end and in one rename each way. Raises UsageError as
+    Its new files have the mode that the umask says, whatever wrote them (safetensors gives 0600); links of files that
+    are elsewhere too keep theirs. With `overwrite` an existing model folder is replaced, at the end and in one rename each way. Raises UsageError as
     `check_out` does, FolderError when the folder cannot be written; `out` is then what it was.
     """
     clear_stale(out)
@@ -100,6 +102,7 @@ def staged_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
     old = stage.with_name(f"{stage.name}-old")
     try:
         yield stage
+        _readable(stage)
         check_out(out, overwrite=overwrite)  # something else may have come there meanwhile
         _swap(stage, out, old)
     except OSError as error:
@@ -110,6 +113,16 @@ def staged_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
         with suppress(OSError):  # a parent that holds something, `out` above all, stays
             for parent in made:
                 parent.rmdir()
+
+
+def _readable(stage: Path) -> None:
+    """Each file has the stage's own mode, which is that of the umask, without the right to execute."""
+    mode = stage.stat().st_mode & 0o666
+    for path in stage.rglob("*"):
+        found = path.lstat()
+        if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and stat.S_IMODE(found.st_mode) != mode:
+            with suppress(PermissionError):  # a file system without modes
+                path.chmod(mode)
 
 
 def _swap(stage: Path, out: Path, old: Path) -> None:

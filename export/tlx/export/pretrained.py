@@ -10,6 +10,7 @@ from typing import Any
 
 from tlx.runtime.errors import ExportError, FolderError
 from tlx.runtime.folder import MANIFEST, Folder, Manifest, Variant, file_record, open_folder
+from tlx.runtime.limits import MOST_TOKENS, token_limit
 from tlx.runtime.quiet import quiet
 from tlx.runtime.tasks import TASKS, Task, task_named
 
@@ -17,9 +18,6 @@ __all__ = ["LoadedModel", "load_model", "open_source", "register_architectures",
 
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
-# These count positions from the padding index on.
-OFFSET_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta")
-MAX_TOKENS = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +125,7 @@ def _manifest_of_checkpoint(path: Path) -> Manifest:
     manifest = Manifest(
         task=task.name,
         labels=tuple(labels[index] for index in sorted(labels)) or ("LABEL_0", "LABEL_1"),
-        max_tokens=min(_token_limit(path, config), task.limit_of(path) or MAX_TOKENS),
+        max_tokens=min(_token_limit(path, config), task.limit_of(path) or MOST_TOKENS),
         settings=task.settings_of(config, path),
         lineage={"base": config.get("_name_or_path") or path.name},
     )
@@ -135,15 +133,16 @@ def _manifest_of_checkpoint(path: Path) -> Manifest:
 
 
 def _token_limit(path: Path, config: dict[str, Any]) -> int:
-    """The most tokens that both the model and the tokenizer take, special ones included."""
-    positions = int(config.get("max_position_embeddings") or MAX_TOKENS)
-    if config.get("model_type") in OFFSET_POSITIONS:
-        positions -= int(config.get("pad_token_id") or 0) + 1
     try:
         told = json.loads((path / "tokenizer_config.json").read_text(encoding="utf-8")).get("model_max_length")
     except (OSError, ValueError, AttributeError):
         told = None
-    return int(min(positions, told or MAX_TOKENS, MAX_TOKENS))
+    return token_limit(
+        model_type=config.get("model_type"),
+        positions=config.get("max_position_embeddings"),
+        pad_token_id=config.get("pad_token_id"),
+        tokenizer_limit=told,
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
+from tlx.runtime import limits
 from tlx.runtime.errors import UsageError
 from tlx.runtime.folder import MANIFEST, file_record, open_folder
 from tlx.runtime.quiet import quiet
@@ -89,10 +90,12 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerFast:
 
 def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> int:
     """The most tokens that both can take, special ones included."""
-    positions = getattr(model.config, "max_position_embeddings", None) or 8192
-    if model.config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet"):
-        positions -= 2  # these count positions from the padding index on
-    return int(min(positions, tokenizer.model_max_length, 8192))
+    return limits.token_limit(
+        model_type=model.config.model_type,
+        positions=getattr(model.config, "max_position_embeddings", None),
+        pad_token_id=model.config.pad_token_id,
+        tokenizer_limit=tokenizer.model_max_length,
+    )
 
 
 @contextmanager

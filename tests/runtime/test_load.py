@@ -100,13 +100,43 @@ def test_a_link_out_of_the_folder_is_refused(folder: Path) -> None:
     [
         (lambda path: None, "does not exist: give the path of a model folder"),
         (lambda path: path.write_text("x"), "is a file: give the path of a model folder"),
-        (lambda path: path.mkdir(), r"holds no tlx\.json: it is not a tlx model folder"),
+        (lambda path: path.mkdir(), r"holds no tlx\.json: it is no model folder; give one that"),
     ],
 )
 def test_what_is_no_model_folder_is_refused(make: Callable[[Path], Any], message: str, tmp_path: Path) -> None:
     make(tmp_path / "thing")
     with pytest.raises(FolderError, match=message):
         load(tmp_path / "thing")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            ("config.json", "model.safetensors"),
+            r"thing is a plain transformers folder, .*: run `tlx export \S*thing` first",
+        ),
+        (
+            ("config.json", "model.onnx"),
+            r"no model\.safetensors .*: only model\.onnx, .* the folder that it was exported",
+        ),
+        (
+            ("config.json", "onnx/model.onnx"),
+            r"no model\.safetensors .*: only onnx/model\.onnx, .* `tlx export` on the",
+        ),
+        (("config.json", "pytorch_model.bin"), r"only pytorch_model\.bin, and tlx loads no pickles: save it again"),
+        (("config.json",), "no model.safetensors to make it of: train it first"),
+    ],
+)
+def test_a_folder_without_a_manifest_is_told_what_it_is_and_what_makes_one_that_loads(
+    files: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    for name in files:
+        (tmp_path / "thing" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "thing" / name).touch()
+    with pytest.raises(FolderError, match=message) as caught:
+        load(tmp_path / "thing")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_manifest_cut_short_is_refused(folder: Path) -> None:

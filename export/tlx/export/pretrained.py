@@ -10,13 +10,13 @@ from typing import Any
 
 from tlx.runtime.errors import ExportError, FolderError
 from tlx.runtime.folder import MANIFEST, Folder, Manifest, Variant, file_record, open_folder
+from tlx.runtime.foreign import WEIGHTS, weights_instead
 from tlx.runtime.limits import MOST_TOKENS, token_limit
 from tlx.runtime.quiet import quiet
 from tlx.runtime.tasks import TASKS, Task, task_named
 
 __all__ = ["LoadedModel", "load_model", "open_source", "register_architectures", "tokenizer_file"]
 
-WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
 
 
@@ -91,18 +91,7 @@ def load_model(folder: Folder) -> LoadedModel:
 
 def _check_weights(path: Path) -> None:
     if not (path / WEIGHTS).is_file():
-        raise FolderError(f"{path} holds no {WEIGHTS}: {_weights_instead(path)}")
-
-
-def _weights_instead(path: Path) -> str:
-    """What the folder holds in place of the weights, and what to do."""
-    if (path / f"{WEIGHTS}.index.json").exists():
-        return "they are cut into several files: save the model again with save_pretrained(max_shard_size='100GB')"
-    if pickled := sorted(item.name for item in path.glob("*.bin")):
-        return f"only {pickled[0]}, and tlx loads no pickles: save it again as safetensors"
-    if exported := sorted(item.relative_to(path).as_posix() for item in path.rglob("*.onnx")):
-        return f"only {exported[0]}, and variants are verified against torch: give the folder that it was exported from"
-    return "train it first with `tlx train … --out`"
+        raise FolderError(f"{path} holds no {WEIGHTS}: {weights_instead(path)}")
 
 
 def _manifest_of_checkpoint(path: Path) -> Manifest:

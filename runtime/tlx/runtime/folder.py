@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from tlx.runtime.errors import FolderError, IntegrityError, UsageError
+from tlx.runtime.foreign import plain_folder
 
 __all__ = [
     "FORMAT",
@@ -226,9 +227,7 @@ def open_folder(path: str | Path) -> Folder:
     try:
         text = manifest_path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise FolderError(
-            f"{folder} holds no {MANIFEST}: it is not a tlx model folder; run `tlx export {folder}`"
-        ) from error
+        raise FolderError(plain_folder(folder)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise FolderError(f"{manifest_path} cannot be read ({error}): export or copy the folder again") from error
     return Folder(path=folder, manifest=Manifest.from_json(text, str(manifest_path)))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlx.runtime.beginnings import beginning, spells_words_alone
 from tlx.runtime.errors import FolderError, UsageError
 from tlx.runtime.tasks.limits import Limits
 from tlx.runtime.tasks.task import Encoded, Input, Task
@@ -70,7 +71,7 @@ class Tokens:
         """
         known = [None] * len(texts) if parallel and self._many_cores else [self._from_words(text) for text in texts]
         others = [text for text, ids in zip(texts, known, strict=True) if ids is None]
-        left = iter(self.encodings(others, parallel=parallel, offsets=False))
+        left = iter(self._encoded(others, parallel=parallel))
         rows: list[TokenIds] = []
         truncated = 0
         for ids in known:
@@ -79,6 +80,23 @@ class Tokens:
                 truncated += cut
             rows.append(np.array(ids, dtype=np.int64))
         return rows, truncated
+
+    def _encoded(self, texts: Sequence[str], *, parallel: bool) -> list[Any]:
+        """Encodings with the ids of the whole texts. Of a text far too long, where its beginning settles them, the rest
+        is not tokenized: a megabyte would take seconds.
+        """
+        if not self._reads_beginnings:
+            return self.encodings(texts, parallel=parallel, offsets=False)
+        heads = [beginning(text, self.max_tokens) for text in texts]
+        found = self.encodings(heads, parallel=parallel, offsets=False)
+        for row, (text, head) in enumerate(zip(texts, heads, strict=True)):
+            if len(head) < len(text) and not found[row].overflowing:
+                found[row] = self.encodings([text], offsets=False)[0]
+        return found
+
+    @cached_property
+    def _reads_beginnings(self) -> bool:
+        return not self.stride and not self.from_left and spells_words_alone(self.tokenizer)
 
     @cached_property
     def _words(self) -> Words | None:

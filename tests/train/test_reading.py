@@ -110,9 +110,9 @@ def test_a_damaged_answer_in_the_cache_is_asked_for_again(
         reported: list[int] = []
         encoded = Encoded([np.zeros(1, np.int64)] * len(inputs))
         tokenizer = load_tokenizer(str(teacher))
-        values = ask_teachers([found], task, inputs, encoded, tokenizer, 32, tmp_path, "fp32", reported.append)
+        answers = ask_teachers([found], task, inputs, encoded, tokenizer, 32, tmp_path, "fp32", reported.append)
         assert sum(reported) == len(inputs)
-        return values
+        return answers.values
 
     first = ask()
     (kept,) = tmp_path.iterdir()

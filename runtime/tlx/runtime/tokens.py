@@ -53,8 +53,7 @@ class Tokens:
                 f"rows of {limits.max_tokens} tokens leave no room beside the {specials} special ones{overlap}: allow more tokens"
             )
         own = type(self.tokenizer).from_str(self.tokenizer.to_str())
-        direction = self.tokenizer.truncation["direction"]
-        own.enable_truncation(limits.max_tokens, stride=limits.stride, strategy=limits.truncation, direction=direction)
+        _cut_at(own, limits, texts, from_left=self.from_left)
         return replace(self, tokenizer=own, max_tokens=limits.max_tokens, stride=limits.stride)
 
     @cached_property
@@ -124,8 +123,8 @@ class Tokens:
         for encoding in self.encodings(pairs, parallel=parallel, offsets=False):
             ids = np.array(encoding.ids or [self.pad_id or 0], dtype=np.int64)
             kinds = np.array(encoding.type_ids or [0], dtype=np.int64)
+            truncated += len(ids) > self.max_tokens or (len(ids) == self.max_tokens and bool(encoding.overflowing))
             if len(ids) > self.max_tokens:
-                truncated += 1
                 kept = _longest_first(encoding.sequence_ids, self.max_tokens, from_left=self.from_left)
                 ids, kinds = ids[kept], kinds[kept]
             rows.append(ids)
@@ -180,17 +179,24 @@ def tokens_over(tokenizer: Any, max_tokens: int, source: str, task: Task) -> Tok
             f"the manifest's max_tokens is {max_tokens}: wanted more than the special tokens of {source}"
             + (f" and a stride of {stride}" if stride else "")
         )
-    direction = before["direction"] if before and not stride else "right"  # windows go from left to right
-    if len(task.input_names) > 1 and task.truncation == "longest_first":
-        # encode_pairs cuts: tokenizers would make what it cuts off of two long texts into windows, each of one with each
-        # of the other, and two of a megabyte would take all memory.
-        tokenizer.no_truncation()
-    else:
-        tokenizer.enable_truncation(max_tokens, stride=stride, strategy=task.truncation, direction=direction)
+    left = bool(before) and before["direction"] == "left" and not stride  # windows go from left to right
+    _cut_at(tokenizer, Limits(max_tokens, stride, task.truncation), len(task.input_names), from_left=left)
     if any(tokenizer.encode("a").type_ids):
         raise FolderError(f"{source} gives token_type_ids other than 0 for one text: this tlx cannot run such a model")
-    left = direction == "left"
     return Tokens(tokenizer=tokenizer, max_tokens=max_tokens, pad_id=pad_id, stride=stride, from_left=left)
+
+
+def _cut_at(tokenizer: Any, limits: Limits, texts: int, *, from_left: bool) -> None:
+    """The tokenizer cuts inputs of so many texts as the limits say; not pairs of which the longer text is cut: encode_pairs
+    does that. tokenizers would make what it cuts off of two long texts into windows, each of one with each of the other, and
+    two of a megabyte would take all memory."""
+    if texts > 1 and limits.truncation == "longest_first":
+        tokenizer.no_truncation()
+        return
+    direction = "left" if from_left else "right"
+    tokenizer.enable_truncation(
+        limits.max_tokens, stride=limits.stride, strategy=limits.truncation, direction=direction
+    )
 
 
 def _longest_first(parts: Sequence[int | None], max_tokens: int, *, from_left: bool) -> NDArray[np.int64]:

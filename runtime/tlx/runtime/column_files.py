@@ -81,9 +81,9 @@ def read_sentences(source: str | Path, columns: Mapping[str, str]) -> tuple[list
     """The sentences of a file, and the sha256 of its bytes. Columns are parted by tabs, or in a line without any by spaces.
 
     The word is the first column (the second, where the first numbers the words) and its tag the last, in CoNLL-U the second
-    and the fourth; `columns` may say otherwise with numbers from 1 as "text" and "label". Left out are -DOCSTART- lines, comments before a sentence (lines that begin with #
-    and have other columns than the rest) and CoNLL-U's multiword tokens and empty nodes. Lines of a .txt must all have the
-    same columns. Raises DataError naming file and line, UsageError for a column that is no number.
+    and the fourth; `columns` may say otherwise with numbers from 1 as "text" and "label". Left out are -DOCSTART- lines,
+    comments before a sentence (lines that begin with # and have other columns than the rest) and CoNLL-U's multiword tokens
+    and empty nodes. Lines of a .txt must all have the same columns. Raises DataError naming file and line, UsageError for a column that is no number.
     """
     text, sha256 = read_text(source)
     blocks = _blocks(text.split("\n"))

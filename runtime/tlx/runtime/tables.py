@@ -78,8 +78,8 @@ def read_table(source: Source, *, split: str = "train") -> Table:
     """The table in a file (format by suffix, .gz behind it or not), in the files that a pattern matches, in a folder, or in
     a Hugging Face data set when `source` names no file (arrow_data.read_named has the spelling).
 
-    A folder is one that datasets saved, that holds a folder of texts for each label, or that holds the files of `split`. A table is given back as it is. Raises
-    DataError naming file and line.
+    A folder is one that datasets saved, that holds a folder of texts for each label, or that holds the files of `split`. A
+    table is given back as it is. Raises DataError naming file and line.
     """
     if isinstance(source, Table):
         return source

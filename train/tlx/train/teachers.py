@@ -129,7 +129,8 @@ def ask_teachers(
             _keep(cache / f"outputs-{mark}", values)
             if own_vectors is not None:
                 _keep(cache / f"vectors-{mark}", own_vectors)
-        found = own_vectors if own_vectors is not None and own_vectors.shape[1] else found
+        if own_vectors is not None and own_vectors.shape[1]:
+            found = own_vectors
         if task.labels:
             values = values[:, [teacher.labels.index(label) for label in task.labels]]
         if not same and task.runtime.units(own) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-__all__ = ["beginning", "spells_words_alone"]
+__all__ = ["beginning", "is_unicode", "spells_words_alone"]
 
 CHARACTERS = 32  # a token; English takes 4 to 5
 GAP = re.compile("[ \n]")
@@ -20,7 +20,7 @@ def beginning(text: str, max_tokens: int) -> str:
     if len(text) < 2 * start:
         return text
     gap = GAP.search(text, start, 2 * start)
-    if gap is None or not _is_unicode(text):
+    if gap is None or not is_unicode(text):
         return text
     return text[: gap.start()]
 
@@ -38,7 +38,8 @@ def spells_words_alone(tokenizer: Any) -> bool:
     return not any(character.isspace() for token in added for character in token.content)
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Whether the text holds no lone surrogate."""
     try:
         return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:

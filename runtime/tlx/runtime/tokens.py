@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlx.runtime.beginnings import beginning, spells_words_alone
+from tlx.runtime.beginnings import beginning, is_unicode, spells_words_alone
 from tlx.runtime.errors import FolderError, UsageError
 from tlx.runtime.tasks.limits import Limits
 from tlx.runtime.tasks.task import Encoded, Input, Task
@@ -218,5 +218,5 @@ def _longest_first(parts: Sequence[int | None], max_tokens: int, *, from_left: b
 
 
 def _not_unicode(texts: Sequence[str]) -> UsageError:
-    bad = next((text for text in texts if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)), "")
+    bad = next((text for text in texts if not is_unicode(text)), "")
     return UsageError(NOT_UNICODE.format(bad[:40]))

@@ -77,6 +77,7 @@ FAST = [("text-classification", family) for family in FAMILIES] + [
     ("feature-extraction", "mpnet"),
     ("question-answering", "xlm-roberta"),
 ]
+READ_FIRST_TOKEN = ("text-classification", "regression")
 UNKNOWN_TO_OPTIMUM = [("question-answering", "modernbert")]
 PATHS = [
     pytest.param(task, family, marks=() if (task, family) in FAST else pytest.mark.slow)
@@ -131,6 +132,7 @@ def test_a_family_answers_as_torch_does(bases: Callable[[str], Path], tmp_path: 
     scale = max(1.0, float(np.abs(expected.values).max()))
     assert np.abs(found.values - expected.values).max() < 1e-4 * scale
     assert len(answers) == len(asked)
+    assert (folder.manifest.variants["fp32"].report["nodes_for_first_token"] > 1) == (task in READ_FIRST_TOKEN)
     if task in ORACLES:
         ORACLES[task](out, asked, answers)
 

@@ -14,6 +14,7 @@ from tlx.export.fuse import fuse
 from tlx.export.graph import compact, prepare
 from tlx.export.quantize import Method, Quantized, quantizable_nodes, quantize
 from tlx.export.sensitivity import repair
+from tlx.export.unread import take_first_early
 from tlx.export.verify import ParityReport
 from tlx.export.workbench import Candidate, Workbench, faster, measure
 from tlx.runtime.errors import ExportError
@@ -48,15 +49,17 @@ class Made:
 
 def make_fp32(bench: Workbench, model: ModelProto, model_config: Any, config: ExportConfig) -> tuple[Made, Graphs]:
     """The float32 variant: fused when that answers as torch does and is no slower. Raises ExportError when neither does."""
-    plain = bench.candidate("fp32", compact(model))
+    model = compact(model)
+    fusion = fuse(model, model_config) if config.fuse else None
+    early = take_first_early(model)
+    plain = bench.candidate("fp32", model)
     plain_report = bench.judge(plain)
     plain_report.require_exact("the ONNX model", bench.scale)
-    unfused = Made(candidate=plain, report=plain_report, facts={"graph": "plain"})
-    if not config.fuse:
-        return _noted(unfused, "not fused: asked not to"), Graphs(plain=model, fused=None)
-    fusion = fuse(model, model_config)
-    if fusion.model is None:
-        return _noted(unfused, fusion.reason), Graphs(plain=model, fused=None)
+    unfused = Made(candidate=plain, report=plain_report, facts={"graph": "plain", "nodes_for_first_token": early})
+    if fusion is None or fusion.model is None:
+        note = "not fused: asked not to" if fusion is None else fusion.reason
+        return _noted(unfused, note), Graphs(plain=model, fused=None)
+    early = take_first_early(fusion.model)
     candidate = bench.candidate("fp32", fusion.model)
     report = bench.judge(candidate)
     try:
@@ -64,7 +67,8 @@ def make_fp32(bench: Workbench, model: ModelProto, model_config: Any, config: Ex
     except ExportError as error:
         bench.discard(candidate)
         return _noted(unfused, f"not fused: {error}"), Graphs(plain=model, fused=None)
-    facts = {"graph": "fused", "nodes": fusion.after, "nodes_before_fusion": sum(fusion.before.values())}
+    counted = {"nodes": fusion.after, "nodes_before_fusion": sum(fusion.before.values())}
+    facts = {"graph": "fused", **counted, "nodes_for_first_token": early}
     fused = Made(candidate=candidate, report=report, facts=facts)
     return _better(bench, {"fused": fused, "plain": unfused}, config), Graphs(plain=model, fused=fusion.model)
 

@@ -28,6 +28,7 @@ from tlx.train.objective import Objective
 from tlx.train.recipe import TrainSection
 from tlx.train.tasks.task import TrainTask
 from tlx.train.trainer import Trainer
+from tlx.train.unread import unread_skipped
 
 __all__ = ["Fit", "Report", "fit", "judge", "predict_rows"]
 
@@ -122,14 +123,18 @@ def predict_rows(
     """
     model.eval()
     found: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
-    for index in sorted_batches(rows.student.lengths, budget):
+
+    def computed(index: NDArray[np.int64]) -> torch.Tensor:
         inputs = {name: value.to(model.device) for name, value in rows.student.padded(index).items()}
         with autocast():
-            raw = task.outputs(model, inputs)[0].float()
-        values = task.kept(raw, None if rows.gold is None else rows.gold.of(index)).cpu().numpy()
-        found.append((index, values))
-        if report is not None:
-            report(index)
+            return task.outputs(model, inputs)[0].float()
+
+    with unread_skipped(task, model, rows.student):
+        for index in sorted_batches(rows.student.lengths, budget):
+            values = task.kept(computed(index), None if rows.gold is None else rows.gold.of(index)).cpu().numpy()
+            found.append((index, values))
+            if report is not None:
+                report(index)
     if not found:
         raise TrainingError("there are no rows to predict: the data is empty")
     # Each row has as many lines as its gold, or as its batch says: one, or one a token.

@@ -33,6 +33,7 @@ from tlx.train.terms.learnt import LearntTerm
 from tlx.train.terms.vectors import TextVectors, head_of
 from tlx.train.trainable import UsedRows
 from tlx.train.transfer import transfer_inputs
+from tlx.train.unread import unread_skipped
 from tlx.train.writing import Data, write_model
 
 __all__ = ["TrainResult", "run_folder", "train"]
@@ -180,9 +181,11 @@ def _objective(
 
 def _learn(run: Fit, accelerator: Accelerator, *, resume: bool, console: Console) -> Progress:
     """The model has its best weights, and the task has chosen with them what its answers need."""
-    with console.stage("train", 1000) as advance:
+    task, learnt = run.objective.task, run.objective.learnt
+    reads_all = learnt is not None and bool(learnt.asked)
+    lean = nullcontext() if reads_all else unread_skipped(task, run.model, run.train.student)
+    with console.stage("train", 1000) as advance, lean:
         progress = fit(run, accelerator, _reporter(advance, run.metric), resume=resume)
-    task = run.objective.task
     task.tune(judge(run), run.validation_examples)
     if run.settings.metric is not None:
         task.settings["metric"] = run.settings.metric

@@ -24,7 +24,7 @@ from tlx.train.recipe import Recipe
 from tlx.train.tasks.task import TrainTask
 from tlx.train.teachers import Teacher
 
-__all__ = ["Data", "write_model"]
+__all__ = ["Data", "name_inputs", "write_model"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def write_model(
         model = model.half()
     model.save_pretrained(stage)
     max_tokens = recipe.model.max_tokens or READS
-    _name_inputs(student.tokenizer, model)
+    name_inputs(student.tokenizer, model)
     if task.runtime.window is None:  # a window is no limit: what does not fit comes in the next
         student.tokenizer.model_max_length = max_tokens
     student.tokenizer.save_pretrained(stage)
@@ -94,7 +94,7 @@ def write_model(
     (stage / "README.md").write_text(write_card(Folder(path=out, manifest=manifest)), encoding="utf-8")
 
 
-def _name_inputs(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:
+def name_inputs(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:
     """The tokenizer gives what the model takes, so that transformers.pipeline runs a student without token types."""
     taken = inspect.signature(model.forward).parameters
     tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in taken]

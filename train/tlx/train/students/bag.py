@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tlx.train.students.student import StudentConfig, StudentEncoder, StudentForSequenceClassification
+from .student import StudentConfig, StudentEncoder, StudentForSequenceClassification
 
 __all__ = ["BagConfig", "BagEncoder", "BagForSequenceClassification"]
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tlx.train.students.student import (
+from .student import (
     StudentConfig,
     StudentEncoder,
     StudentForSequenceClassification,

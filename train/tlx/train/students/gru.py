@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tlx.train.students.student import (
+from .student import (
     StudentConfig,
     StudentEncoder,
     StudentForSequenceClassification,

@@ -17,7 +17,11 @@ ARCHITECTURES = ("transformer", "convolution", "gru", "bag")
 
 def register() -> None:
     """AutoConfig and transformers' classes for the heads know the students, and so does Optimum's ONNX export if it is
-    installed. Again is harmless."""
+    installed. Again is harmless.
+
+    What is saved from then on has its architecture's code beside it (`auto_map` in config.json), for those who load it
+    with `trust_remote_code=True` and no tlx.
+    """
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
     from tlx.train.students import bag, convolution, gru
@@ -31,11 +35,13 @@ def register() -> None:
         convolution.ConvolutionConfig: convolution.ConvolutionForTokenClassification,
         gru.GruConfig: gru.GruForTokenClassification,
     }
-    for config, model in texts.items():
+    for config in texts:
         AutoConfig.register(config.model_type, config, exist_ok=True)
-        AutoModelForSequenceClassification.register(config, model, exist_ok=True)
-    for config, model in tokens.items():
-        AutoModelForTokenClassification.register(config, model, exist_ok=True)
+        config.register_for_auto_class()
+    for head, models in ((AutoModelForSequenceClassification, texts), (AutoModelForTokenClassification, tokens)):
+        for config, model in models.items():
+            head.register(config, model, exist_ok=True)
+            model.register_for_auto_class(head.__name__)
     if importlib.util.find_spec("optimum") and importlib.util.find_spec("optimum.exporters.onnx"):
         from tlx.train.students.onnx import register_export
 

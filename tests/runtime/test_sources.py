@@ -194,3 +194,24 @@ def test_a_folder_of_folders_with_other_files_is_no_table(tmp_path: Path) -> Non
         write(tmp_path / name, "x")
     with pytest.raises(DataError, match=r"is a folder without train\.csv.*it holds: a/, b/"):
         read_table(tmp_path)
+
+
+def test_lines_of_fasttext_are_texts_with_labels(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.txt", "__label__a play music\n\n__label__b  stop it , now\n")
+    assert guess_task(path) == "text-classification"
+    table = read_table(path)
+    assert dict(table.columns) == {"text": ["play music", "stop it , now"], "label": ["a", "b"]}
+    assert table.where(1).endswith("line 3")
+    task: Any = TextClassification(labels=("a", "b"))
+    assert read_file(path, task, {}) == ["play music", "stop it , now"]
+
+
+def test_lines_of_fasttext_may_have_several_labels(tmp_path: Path) -> None:
+    table = read_table(write(tmp_path / "d.txt", "__label__a __label__b play music\n__label__b stop it\n"))
+    assert dict(table.columns) == {"text": ["play music", "stop it"], "labels": [["a", "b"], ["b"]]}
+
+
+def test_a_text_that_only_speaks_of_labels_is_a_text(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.txt", "the prefix is\n__label__a here\n")
+    assert dict(read_table(path).columns) == {"text": ["the prefix is", "__label__a here"]}
+    assert guess_task(path) == "fill-mask"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tlx.runtime.errors import DataError, UsageError
-from tlx.runtime.tables import Source, Table, read_table
+from tlx.runtime.tables import LABEL_PREFIX, Source, Table, read_table
 from tlx.runtime.text_files import open_bytes, read_text, suffix_of
 
 __all__ = ["COLUMNS", "Sentence", "file_format", "read_once", "read_sentences"]
@@ -51,9 +51,10 @@ class Layout(NamedTuple):
 
 
 def file_format(source: Source) -> str:
-    """The suffix that tells how a file is read: its own, lower-cased, but .conll for a .txt or .tsv that is evidently columns.
+    """The suffix that tells how a file is read: its own, lower-cased, but .conll for a .txt or .tsv that is evidently columns,
+    and .fasttext for a .txt that begins with one of fastText's labels.
 
-    It is where blank lines part blocks whose lines have the same columns, two or more, and end in O or a tag with a
+    It is columns where blank lines part blocks whose lines have the same columns, two or more, and end in O or a tag with a
     prefix, with some of either; or where they are those of CoNLL-U.
     """
     if isinstance(source, Table):
@@ -68,6 +69,8 @@ def file_format(source: Source) -> str:
     except (OSError, EOFError, zlib.error):  # whoever reads the file tells
         return suffix
     lines = content.decode("utf-8-sig", "replace").split("\n")
+    if suffix == ".txt" and lines[0].startswith(LABEL_PREFIX):
+        return ".fasttext"
     return COLUMNS[0] if _are_columns(lines[:-1] if len(content) == SEEN_BYTES else lines) else suffix
 
 

@@ -12,7 +12,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from tlx.runtime.column_files import file_format
+from tlx.runtime.column_files import COLUMNS, file_format
 from tlx.runtime.errors import DataError, UsageError
 from tlx.runtime.predictor import Predictor
 from tlx.runtime.tables import Source, Table, iterate_texts
@@ -88,12 +88,16 @@ def group_arguments(texts: Sequence[str], names: Sequence[str]) -> list[Input]:
 def read_file(source: Source, task: Task, columns: Mapping[str, str]) -> list[Input]:
     """The inputs of a file: the lines of a .txt (empty ones too), or the columns of a .csv, .tsv, .jsonl or .parquet.
 
-    A .txt that is evidently of another format, which the task reads, is read as that.
+    A .txt of fastText's lines has texts and labels; one that is evidently columns of words is read so by a task that reads them.
     """
     if isinstance(source, Table):
         return task.inputs_of(source, columns)
     path, found = Path(source), file_format(source)
-    if suffix_of(path) == ".txt" and path.is_file() and (found == ".txt" or not task.recognises(found, {})):
+    if (
+        suffix_of(path) == ".txt"
+        and path.is_file()
+        and (found == ".txt" or (found in COLUMNS and not task.recognises(found, {})))
+    ):
         with TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline="\n") as stream:
             inputs = list(_lines(stream, str(path), task.input_names))
         if not inputs:

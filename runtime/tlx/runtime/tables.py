@@ -17,6 +17,7 @@ from tlx.runtime.shards import files_matching, files_of_split, is_pattern
 from tlx.runtime.text_files import decoded, read_bytes, suffix_of
 
 __all__ = [
+    "LABEL_PREFIX",
     "Source",
     "Table",
     "accepted",
@@ -28,6 +29,8 @@ __all__ = [
     "warn_of",
 ]
 
+LABEL_PREFIX = "__label__"
+"""What fastText's labels begin with, which its lines begin with."""
 REFUSED = ("reject", "ignore")
 ARCHIVES = (".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz")
 
@@ -195,7 +198,23 @@ def _read_file(path: Path) -> Table:
 
 def _read_lines(path: Path, text: str) -> tuple[dict[str, list[Any]], list[int]]:
     numbered = [(n, line.strip()) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
-    return {"text": [line for _, line in numbered]}, [n for n, _ in numbered]
+    places = [n for n, _ in numbered]
+    if all(line.startswith(LABEL_PREFIX) for _, line in numbered):
+        labels, texts = zip(*(_parted(line) for _, line in numbered), strict=True)
+        single = all(len(found) == 1 for found in labels)
+        gold = {"label": [found[0] for found in labels]} if single else {"labels": list(labels)}
+        return {"text": list(texts), **gold}, places
+    return {"text": [line for _, line in numbered]}, places
+
+
+def _parted(line: str) -> tuple[list[str], str]:
+    """The labels that a line of fastText's begins with, and the text behind them."""
+    labels, rest = [], line
+    while rest.startswith(LABEL_PREFIX):
+        label, _, rest = rest.partition(" ")
+        labels.append(label.removeprefix(LABEL_PREFIX))
+        rest = rest.lstrip()
+    return labels, rest
 
 
 def _joined(source: str, tables: Sequence[Table]) -> Table:

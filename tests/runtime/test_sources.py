@@ -198,7 +198,7 @@ def test_a_folder_of_folders_with_other_files_is_no_table(tmp_path: Path) -> Non
 
 def test_lines_of_fasttext_are_texts_with_labels(tmp_path: Path) -> None:
     path = write(tmp_path / "d.txt", "__label__a play music\n\n__label__b  stop it , now\n")
-    assert guess_task(path) == "text-classification"
+    assert guess_task(path) == guess_task(read_once(path)) == "text-classification"
     table = read_table(path)
     assert dict(table.columns) == {"text": ["play music", "stop it , now"], "label": ["a", "b"]}
     assert table.where(1).endswith("line 3")

@@ -17,6 +17,8 @@ __all__ = ["COLUMNS", "Sentence", "file_format", "read_once", "read_sentences"]
 
 COLUMNS = (".conll", ".conllu", ".bio", ".iob", ".iob2")
 """The suffixes of such files."""
+FASTTEXT = ".fasttext"
+"""A format that has no suffix of its own: a .txt with labels."""
 UNTOLD = (".txt", ".tsv")
 SEEN_BYTES = 1 << 18  # of those, to tell whether it is one
 USUAL = 0.95  # the share of its lines that have the same columns
@@ -58,7 +60,8 @@ def file_format(source: Source) -> str:
     prefix, with some of either; or where they are those of CoNLL-U.
     """
     if isinstance(source, Table):
-        return suffix_of(source.source)
+        suffix = suffix_of(source.source)
+        return FASTTEXT if suffix == ".txt" and len(source.columns) > 1 else suffix
     path = Path(source)
     suffix = suffix_of(path)
     if suffix not in UNTOLD or not path.is_file():
@@ -70,7 +73,7 @@ def file_format(source: Source) -> str:
         return suffix
     lines = content.decode("utf-8-sig", "replace").split("\n")
     if suffix == ".txt" and lines[0].startswith(LABEL_PREFIX):
-        return ".fasttext"
+        return FASTTEXT
     return COLUMNS[0] if _are_columns(lines[:-1] if len(content) == SEEN_BYTES else lines) else suffix
 
 

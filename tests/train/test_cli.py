@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
@@ -27,3 +30,19 @@ def test_flags_go_before_settings_and_settings_before_the_recipe() -> None:
     )
     assert (made.train.epochs, made.model.layers, made.data.train) == (5.0, 4, "a.csv")
     assert made.model.teachers == ()
+
+
+@pytest.mark.parametrize(
+    "content", ["", "a,b\n1,2\n", "text,label\nplay,\nstop,\n"], ids=["empty", "columns", "labels"]
+)
+def test_faults_of_the_data_are_told_before_torch_is_loaded(content: str, tmp_path: Path) -> None:
+    data = tmp_path / "data.csv"
+    data.write_text(content)
+    code = (
+        "import sys; from tlx.runtime.program import main\n"
+        f"sys.argv = ['tlx', 'train', {str(data)!r}, '--base', 'base', '--out', {str(tmp_path / 'out')!r}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    print(end.code, 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["1", "False"], done.stderr
+    assert str(data) in done.stderr

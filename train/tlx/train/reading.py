@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tlx.runtime.column_files import read_once
 from tlx.runtime.errors import DataError, UsageError
 from tlx.runtime.examples import Examples
 from tlx.runtime.folder import file_record
-from tlx.runtime.tasks import guess_task
 from tlx.train.building import check_start
+from tlx.train.files import Files, read_files
 from tlx.train.pretrained import check_model, model_hashes
 from tlx.train.recipe import Recipe
 from tlx.train.split import stratified_split
@@ -22,23 +21,16 @@ __all__ = ["check_models", "hashes_of", "read_data", "reading"]
 LABELS_TOLD = 6
 
 
-def read_data(recipe: Recipe) -> tuple[Recipe, Data, TrainTask]:
-    """The examples, split, and the task they are for."""
-    section = recipe.data
-    if section.train is None:
-        raise UsageError("there is no training data: name a file, as in `tlx train data/train.csv --out models/mine`")
-    named = {"text": section.text, "text_pair": section.text_pair, "label": section.label}
-    columns = {name: value for name, value in named.items() if value is not None}
-    source = read_once(section.train)
-    kind = train_task(recipe.model.task or guess_task(source, columns))
-    whole = kind.half.read(source, columns)
+def read_data(recipe: Recipe, files: Files | None = None) -> tuple[Recipe, Data, TrainTask]:
+    """The examples, split, and the task they are for. `files` are the recipe's where they were read before."""
+    section, files = recipe.data, files or read_files(recipe)
+    kind, whole, held = train_task(files.task), files.train, files.validation
     task = kind(whole, recipe.task)
     if not task.learns_alone and not recipe.model.teachers:
         raise UsageError(
             f"{kind.half.name} learns from a teacher when the texts stand alone: pass --teacher, or labels, scores or pairs"
         )
-    if section.validation is not None:
-        held = kind.half.read(section.validation, columns, split="validation")
+    if held is not None:
         data = Data(train=whole, validation=held, sources=(whole, held))
     else:
         share, seed = section.validation_share, recipe.train.seed

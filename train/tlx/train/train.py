@@ -21,6 +21,7 @@ from tlx.runtime.tasks.task import Input
 from tlx.train.building import Student, build
 from tlx.train.checkpoint import Progress
 from tlx.train.console import Advance, Console
+from tlx.train.files import Files
 from tlx.train.loop import Fit, Report, fit, judge
 from tlx.train.objective import HiddenStates, Objective
 from tlx.train.preparing import Prepared, prepare
@@ -53,11 +54,18 @@ class TrainResult:
 
 
 def train(
-    recipe: Recipe, out: str | Path, *, overwrite: bool = False, resume: bool = False, console: Console | None = None
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    console: Console | None = None,
+    files: Files | None = None,
 ) -> TrainResult:
     """Trains and writes the model folder `out`; nothing is there until all is.
 
-    A run that was stopped is continued with `resume`, with the recipe it had. Raises UsageError when `out` exists,
+    A run that was stopped is continued with `resume`, with the recipe it had. `files` are the recipe's, where they were
+    read before. Raises UsageError when `out` exists,
     DataError for faults in the data, TrainingError when the loop cannot go on.
     """
     out, console = Path(out), console or Console()
@@ -72,7 +80,7 @@ def train(
             clear_stale(out)
             recipe = recipe_of(folder, recipe, resume=resume, overwrite=overwrite)
             check_out(out, overwrite=overwrite, used=_read_by(recipe))
-            result = _run(recipe, out, folder, accelerator, overwrite=overwrite, resume=resume, console=console)
+            result = _run(recipe, out, folder, accelerator, files, overwrite=overwrite, resume=resume, console=console)
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -97,6 +105,7 @@ def _run(
     out: Path,
     folder: Path,
     accelerator: Accelerator,
+    files: Files | None,
     *,
     overwrite: bool,
     resume: bool,
@@ -107,7 +116,7 @@ def _run(
     models = check_models(recipe)
     if recipe.distil.cache is not None:
         check_cache(Path(recipe.distil.cache))
-    recipe, data, task = read_data(recipe)
+    recipe, data, task = read_data(recipe, files)
     hashes = models | hashes_of(recipe, data)
     if resume:
         check_same_data(folder, hashes)

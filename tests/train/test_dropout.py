@@ -41,3 +41,13 @@ def test_evaluation_changes_nothing_and_every_dropout_is_replaced() -> None:
     model.eval()
     values = torch.randn(3, 4)
     assert torch.equal(model(values), model[0](values))
+
+
+def test_the_mask_has_the_type_of_the_values_in_bits_that_mean_one() -> None:
+    drawn = {}
+    for kind in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
+        stream = Stream(5)
+        drawn[kind] = stream.kept(torch.zeros(7, 9, 5, dtype=kind), 100)
+        assert drawn[kind].dtype == kind
+        assert set(drawn[kind].flatten().tolist()) == {0.0, 1.0}
+        assert torch.equal(drawn[kind].double(), drawn[torch.float32].double())

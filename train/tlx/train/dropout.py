@@ -7,6 +7,8 @@ set anew for every step from (seed, step, process): a resumed run draws what an 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -14,7 +16,10 @@ from torch import nn
 __all__ = ["ByteDropout", "Stream", "replace_dropout"]
 
 
-ONES = {torch.bfloat16: np.uint16(0x3F80), torch.float32: np.uint32(0x3F800000)}
+ONES: dict[torch.dtype, np.unsignedinteger[Any]] = {
+    torch.bfloat16: np.uint16(0x3F80),
+    torch.float32: np.uint32(0x3F800000),
+}
 """The bits of 1.0."""
 
 

@@ -18,17 +18,22 @@ KINDS = ("wordpiece", "bytes", "unigram")
 STRATEGIES = ("none", "simple", "first", "average", "max")
 
 
+def tiny_tagger(kind: str, folder: Path) -> Tagger:
+    """A tiny model of random weights over a kind of tokenizer."""
+    tokenizer = tokenizer_of(kind)
+    return Tagger(save_tagger(tagger(tokenizer), tokenizer, folder))
+
+
 class Tagger:
-    """One tiny model, as transformers has it and as tlx has it."""
+    """The model of a folder, as transformers has it and as tlx has it."""
 
-    def __init__(self, kind: str, folder: Path) -> None:
-        from transformers import pipeline
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoTokenizer, pipeline
 
-        self.tokenizer = tokenizer_of(kind)
-        model = tagger(self.tokenizer)
-        self.folder = save_tagger(model, self.tokenizer, folder)
-        self.tlx: Predictor = load(self.folder, threads=1)
-        self.pipeline: Any = pipeline("token-classification", model=model, tokenizer=self.tokenizer)
+        self.folder = folder
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.tlx: Predictor = load(folder, "fp32", threads=1)
+        self.pipeline: Any = pipeline("token-classification", model=str(folder), tokenizer=self.tokenizer, device="cpu")
 
     def fitting(self, texts: Sequence[str], count: int) -> list[str]:
         """Those that need no second window."""

@@ -60,6 +60,20 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(base: Path, d
     assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
 
 
+@pytest.mark.parametrize(
+    ("card", "told"),
+    [("---\nlicense: mit\n---\n# base\n", 'license: "mit"'), ("---\n: [\n---\n", None), ("# base\n", None)],
+)
+def test_the_licence_of_the_base_is_the_models(
+    card: str, told: str | None, base: Path, data: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(base, tmp_path / "base"))
+    (own / "README.md").write_text(card)
+    train(recipe(data, own), tmp_path / "model", console=QUIET)
+    found = [line for line in (tmp_path / "model" / "README.md").read_text().splitlines() if line.startswith("license")]
+    assert found == ([] if told is None else [told])
+
+
 CHILD = """
 import sys, time
 from tlx.train.recipe import recipe_from

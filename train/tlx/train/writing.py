@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import metadata_load
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tlx.runtime.card import write_card
@@ -48,6 +49,7 @@ def write_model(
     rows: int,
 ) -> None:
     """The model folder, complete, in `stage`. Of absolute paths only the last part is told: they name a machine."""
+    licences = _licences([*filter(None, [recipe.model.base]), *(teacher.source for teacher in teachers)])
     recipe = _told(recipe)
     model = student.model.to("cpu")
     if recipe.train.save_precision == "fp16":
@@ -80,6 +82,8 @@ def write_model(
         },
         "plot": "training.png",
     }
+    if len(licences) == 1:
+        lineage["license"] = licences.pop()
     torch_file = file_record(stage, "model.safetensors")
     manifest = Manifest(
         task=task.name,
@@ -99,6 +103,16 @@ def name_inputs(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> N
     taken = inspect.signature(model.forward).parameters
     tokenizer.model_input_names = [name for name in tokenizer.model_input_names if name in taken]
     tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names
+
+
+def _licences(sources: Sequence[str]) -> set[str]:
+    """What the model cards of folders say their licences are."""
+    found = set()
+    for card in (Path(source) / "README.md" for source in sources):
+        with suppress(Exception):  # no card, or a header that YAML's parser stops at
+            licence = (metadata_load(card) or {}).get("license")
+            found |= {licence} if isinstance(licence, str) else set()
+    return found
 
 
 def _name(path: str) -> str:

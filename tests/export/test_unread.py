@@ -84,6 +84,21 @@ def test_an_output_of_the_graph_stays() -> None:
     assert _compared(model) == (0, ["MatMul", "Gather"])
 
 
+def test_an_index_that_is_made_late_is_no_hindrance() -> None:
+    body = "a = MatMul(x, w) c = Add(b, a) i = Constant<value = int64 {0}>() y = Gather<axis = 1>(c, i)"
+    moved, _ = _compared(_model(body))
+    assert moved == 2
+
+
+def test_what_a_subgraph_reads_stays() -> None:
+    branch = "then_branch = g1 () => (float[T, N] t) { t = Gather<axis = 0>(a, first) }, else_branch = g2 () => (float[T, N] e) { e = Gather<axis = 0>(a, first) }"
+    body = (
+        f"a = MatMul(x, w) y = Gather<axis = 1>(a, first) yes = Constant<value = bool {{1}}>() z = If(yes) <{branch}>"
+    )
+    model = _model(body, outputs="float[B, N] y, float[T, N] z")
+    assert _compared(model)[0] == 0
+
+
 def test_names_of_one_weight_are_followed() -> None:
     moved, _ = _compared(_model("i = Identity(b) a = MatMul(x, w) c = Add(i, a) y = Gather<axis = 1>(c, first)"))
     assert moved == 2

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto
 
-__all__ = ["compact", "count_nodes", "is_weight_input", "prepare", "weights"]
+__all__ = ["compact", "count_nodes", "is_weight_input", "nodes_of", "prepare", "weights"]
 
 CONTRIB = "com.microsoft"
 
 
 def count_nodes(model: ModelProto) -> dict[str, int]:
     """Operator type → number of nodes, subgraphs included."""
-    return dict(sorted(Counter(node.op_type for node in _nodes(model.graph)).items()))
+    return dict(sorted(Counter(node.op_type for node in nodes_of(model.graph)).items()))
 
 
 def weights(model: ModelProto) -> dict[str, TensorProto]:
@@ -59,19 +59,21 @@ def declare_contrib(model: ModelProto) -> None:
     """The model imports ONNX Runtime's own operators when it has some."""
     if any(opset.domain == CONTRIB for opset in model.opset_import):
         return
-    if any(node.domain == CONTRIB for node in _nodes(model.graph)):
+    if any(node.domain == CONTRIB for node in nodes_of(model.graph)):
         model.opset_import.append(onnx.helper.make_opsetid(CONTRIB, 1))
 
 
 def compact(model: ModelProto) -> ModelProto:
-    """The model, changed in place: each weight once, none unused, no documentation, no traces of the exporter."""
+    """The model, changed in place: each weight once, no weight or constant unused, no documentation, no traces of the exporter."""
     graph = model.graph
     _drop_duplicates(graph)
-    used = {name for node in _nodes(graph) for name in node.input} | {output.name for output in graph.output}
+    used = {name for node in nodes_of(graph) for name in node.input} | {output.name for output in graph.output}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
     graph.initializer.extend(kept)
-    for node in _nodes(graph):
+    for node in [node for node in graph.node if node.op_type == "Constant" and node.output[0] not in used]:
+        graph.node.remove(node)
+    for node in nodes_of(graph):
         node.ClearField("doc_string")
         del node.metadata_props[:]
     for tensor in graph.initializer:
@@ -82,7 +84,7 @@ def compact(model: ModelProto) -> ModelProto:
     model.ClearField("doc_string")
     graph.ClearField("doc_string")
     declare_contrib(model)
-    used_domains = {node.domain for node in _nodes(graph)} | {""}
+    used_domains = {node.domain for node in nodes_of(graph)} | {""}
     opsets = [opset for opset in model.opset_import if opset.domain in used_domains or opset.domain == "ai.onnx"]
     del model.opset_import[:]
     model.opset_import.extend(opsets)
@@ -100,15 +102,16 @@ def _drop_duplicates(graph: onnx.GraphProto) -> None:
         kept = first.setdefault(key, tensor.name)
         if kept != tensor.name and tensor.name not in outputs:
             renamed[tensor.name] = kept
-    for node in _nodes(graph):
+    for node in nodes_of(graph):
         for index, name in enumerate(node.input):
             if name in renamed:
                 node.input[index] = renamed[name]
 
 
-def _nodes(graph: onnx.GraphProto) -> Iterator[NodeProto]:
+def nodes_of(graph: onnx.GraphProto) -> Iterator[NodeProto]:
+    """The graph's nodes, those of subgraphs behind the one that holds them."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _nodes(attribute.g)
+                yield from nodes_of(attribute.g)

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto
 
-from tlx.export.graph import CONTRIB, weights
+from tlx.export.graph import CONTRIB, compact, nodes_of, weights
 
 __all__ = ["take_first_early"]
 
@@ -28,8 +29,12 @@ TOKEN_INPUTS = {
 
 def take_first_early(model: ModelProto) -> int:
     """Changes the model in place; the number of nodes that compute the first token only from now on."""
-    readers = [node for node in model.graph.node if _takes_first(node, _constants(model))]
-    return sum(_move_up(model, reader) for reader in readers)
+    tensors = _constants(model)
+    readers = [node for node in model.graph.node if _takes_first(node, tensors)]
+    moved = sum(_move_up(model, reader) for reader in readers)
+    if moved:
+        compact(model)
+    return moved
 
 
 def _move_up(model: ModelProto, reader: NodeProto) -> int:
@@ -46,9 +51,10 @@ def _move_up(model: ModelProto, reader: NodeProto) -> int:
             if name not in inner:
                 node.input[index] = early.setdefault(name, f"{name}/first_of_{reader.output[0]}")
     within[0].output[0] = reader.output[0]
+    zero = f"{reader.output[0]}/first"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array(0, dtype=np.int64), zero))
     taken = {
-        name: onnx.helper.make_node("Gather", [full, reader.input[1]], [name], name=name, axis=1)
-        for full, name in early.items()
+        name: onnx.helper.make_node("Gather", [full, zero], [name], name=name, axis=1) for full, name in early.items()
     }
     ordered: list[NodeProto] = []
     for node in graph.node:
@@ -66,7 +72,7 @@ def _only_for(model: ModelProto, reader: NodeProto, tensors: Mapping[str, Tensor
     graph, ranks = model.graph, _ranks(model, tensors)
     named = {output.name for output in graph.output}
     users: dict[str, list[NodeProto]] = {}
-    for node in graph.node:
+    for node in nodes_of(graph):
         for name in node.input:
             users.setdefault(name, []).append(node)
     found: dict[str, NodeProto] = {}

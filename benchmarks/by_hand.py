@@ -7,13 +7,13 @@ default. The other side of `runtime_overhead.py`.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from tokenizers import Tokenizer
 
-__all__ = ["by_hand"]
+__all__ = ["Classifier", "by_hand"]
 
 BATCH = 32
 STRIDE = 128
@@ -36,12 +36,17 @@ class ByHand:
         self.tokenizer = Tokenizer.from_file(f"{folder}/tokenizer.json")
         self.tokenizer.enable_truncation(self.manifest["max_tokens"], **self.truncation)
         self.tokenizer.enable_padding(pad_id=pad_id)
+        self.open(f"{folder}/{self.manifest['variants'][variant]['path']}", threads)
+
+    def open(self, path: str, threads: int) -> None:
+        """`run` computes the model in the file, whose inputs are `names`."""
+        import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        self.session = onnxruntime.InferenceSession(
-            f"{folder}/{self.manifest['variants'][variant]['path']}", options, providers=["CPUExecutionProvider"]
-        )
-        self.names = {item.name for item in self.session.get_inputs()}
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.names = {item.name for item in session.get_inputs()}
+        self.run: Callable[[dict[str, Any]], list[Any]] = lambda feeds: session.run(None, feeds)
 
     def one(self, item: Any) -> Any:
         encoding = self.tokenizer.encode(*item) if isinstance(item, tuple) else self.tokenizer.encode(item)
@@ -61,8 +66,7 @@ class ByHand:
             feeds["attention_mask"] = np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64)
         if "token_type_ids" in self.names:
             feeds["token_type_ids"] = np.array([encoding.type_ids for encoding in encodings], dtype=np.int64)
-        found: list[Any] = self.session.run(None, feeds)
-        return found
+        return self.run(feeds)
 
     def answers(self, encodings: list[Any], items: list[Any]) -> Any:
         raise NotImplementedError

@@ -65,10 +65,20 @@ def _by_hand(folder: str, threads: int, variant: str) -> Engine:
     return Engine(one=hand.one, many=hand.many)
 
 
+def _other(folder: str, threads: int, runtime: str, variant: str) -> Engine:
+    import other_runtimes
+
+    hand = getattr(other_runtimes, runtime)(folder, variant, threads)
+    return Engine(one=hand.one, many=hand.many)
+
+
 ENGINES: dict[str, Callable[[str, int], Engine]] = {
     "transformers torch fp32": transformers_torch,
     "optimum fp32": partial(_optimum, file_name="model.onnx"),
     "optimum int8": partial(_optimum, file_name="model_quantized.onnx"),
+    "openvino fp32": partial(_other, runtime="OpenVino", variant="fp32"),
+    "openvino int8": partial(_other, runtime="OpenVino", variant="int8"),
+    "ctranslate2 int8": partial(_other, runtime="CTranslate2", variant="fp32"),
     **{f"tlx {variant}": partial(_tlx, variant=variant) for variant in VARIANTS},
     **{f"by hand {variant}": partial(_by_hand, variant=variant) for variant in VARIANTS},
 }

@@ -1,7 +1,7 @@
 """One model folder in the engines that people use: accuracy, p50 of one text, texts/s, seconds to the first answer.
 
-transformers.pipeline (torch, float32), Optimum's pipeline over onnx/model.onnx and onnx/model_quantized.onnx, and tlx.runtime
-with fp32 and int8. Every round runs each engine in a process of its own, in turns; figures are medians of the
+transformers.pipeline (torch, float32), Optimum's pipeline over onnx/model.onnx and onnx/model_quantized.onnx, OpenVINO over the same
+files and CTranslate2 (int8) with code by hand around them, and tlx.runtime with fp32 and int8. Every round runs each engine in a process of its own, in turns; figures are medians of the
 rounds. An engine that is not installed, or does not take the folder, is left out and the reason is told.
 
     python benchmarks/peers.py models/clinc-teacher --data ../shared/data/clinc150/test.csv
@@ -17,7 +17,10 @@ from typing import Any
 from measuring import Refused, add_output, alternate, fresh, labelled_texts, machine, report, say, table
 
 SCRIPT = Path(__file__).with_name("engines.py")
-NAMES = ("transformers torch fp32", "optimum fp32", "optimum int8", "tlx fp32", "tlx int8")
+NAMES = (
+    *("transformers torch fp32", "optimum fp32", "optimum int8", "openvino fp32", "openvino int8", "ctranslate2 int8"),
+    *("tlx fp32", "tlx int8"),
+)
 
 
 def arguments() -> argparse.Namespace:

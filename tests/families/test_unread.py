@@ -98,3 +98,38 @@ def test_texts_of_one_token_tell_nothing() -> None:
     task: Any = Outputs()
     with unread_skipped(task, model, rows) as skipped:
         assert not skipped
+
+
+@pytest.mark.parametrize("family", ["longformer", "chunks"])
+def test_code_that_counts_tokens_behind_the_layer_finds_them(family: str) -> None:
+    """Longformer cuts its own padding off again, and feed-forwards in chunks want a multiple of their size."""
+    from transformers import (
+        BertConfig,
+        BertForSequenceClassification,
+        LongformerConfig,
+        LongformerForSequenceClassification,
+    )
+
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+    }
+    sizes |= {"vocab_size": 50, "num_labels": 3, "initializer_range": 0.3}
+    torch.manual_seed(0)
+    model: Any
+    if family == "longformer":
+        places = {"max_position_embeddings": 66, "pad_token_id": 1}
+        model = LongformerForSequenceClassification(LongformerConfig(attention_window=16, **places, **sizes)).eval()
+    else:
+        model = BertForSequenceClassification(BertConfig(chunk_size_feed_forward=2, **sizes)).eval()
+    rows = token_rows(Encoded([np.arange(5, 5 + length) for length in (32, 12, 12)]), 1, types=False)
+    task: Any = Outputs()
+    for chosen in ([0], [1, 2]):
+        inputs = rows.padded(np.array(chosen))
+        expected = task.outputs(model, inputs)[0]
+        with unread_skipped(task, model, rows) as skipped:
+            found = task.outputs(model, inputs)[0]
+        assert skipped == (family == "longformer")
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

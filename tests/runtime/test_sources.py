@@ -211,6 +211,20 @@ def test_lines_of_fasttext_may_have_several_labels(tmp_path: Path) -> None:
     assert dict(table.columns) == {"text": ["play music", "stop it"], "labels": [["a", "b"], ["b"]]}
 
 
+def test_tabs_blank_lines_and_utf_16_change_nothing_of_fasttext(tmp_path: Path) -> None:
+    content = "\n __label__a\tplay music\n__label__a\t__label__b \tstop it\n"
+    for number, stored in enumerate((content.encode(), content.encode("utf-16"))):
+        path = write(tmp_path / f"{number}.txt", stored)
+        assert guess_task(path) == guess_task(read_once(path)) == "text-classification"
+        assert dict(read_table(path).columns) == {"text": ["play music", "stop it"], "labels": [["a"], ["a", "b"]]}
+
+
+def test_a_line_without_a_label_among_those_of_fasttext_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.txt", "__label__a play\nstop it\n")
+    with pytest.raises(DataError, match=r"d\.txt line 2 has no label before its text"):
+        read_table(path)
+
+
 def test_a_text_that_only_speaks_of_labels_is_a_text(tmp_path: Path) -> None:
     path = write(tmp_path / "d.txt", "the prefix is\n__label__a here\n")
     assert dict(read_table(path).columns) == {"text": ["the prefix is", "__label__a here"]}

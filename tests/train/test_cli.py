@@ -32,17 +32,44 @@ def test_flags_go_before_settings_and_settings_before_the_recipe() -> None:
     assert made.model.teachers == ()
 
 
-@pytest.mark.parametrize(
-    "content", ["", "a,b\n1,2\n", "text,label\nplay,\nstop,\n"], ids=["empty", "columns", "labels"]
-)
-def test_faults_of_the_data_are_told_before_torch_is_loaded(content: str, tmp_path: Path) -> None:
-    data = tmp_path / "data.csv"
-    data.write_text(content)
+def _program(words: list[str]) -> tuple[list[str], str]:
+    """(exit code and whether torch was loaded, what was told) of a process of its own."""
     code = (
         "import sys; from tlx.runtime.program import main\n"
-        f"sys.argv = ['tlx', 'train', {str(data)!r}, '--base', 'base', '--out', {str(tmp_path / 'out')!r}]\n"
+        f"sys.argv = ['tlx', 'train', *{words!r}]\n"
         "try:\n    main()\nexcept SystemExit as end:\n    print(end.code, 'torch' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["1", "False"], done.stderr
-    assert str(data) in done.stderr
+    return done.stdout.split(), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("data", "base", "message"),
+    [
+        ("empty.csv", "base", "empty.csv is empty"),
+        ("columns.csv", "base", "no column that looks like a text"),
+        ("labels.csv", "base", "labels.csv"),
+        ("labels.csv", "none/of/it", "none/of/it does not exist: wanted the folder of a pretrained model"),
+        ("labels.csv", "empty.csv", "empty.csv is a file: wanted the folder"),
+        (f"{'a' * 300}.csv", "base", "cannot be read: File name too long"),
+    ],
+)
+def test_what_is_wrong_with_names_and_data_is_told_before_torch_is_loaded(
+    data: str, base: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty.csv").write_text("")
+    Path("columns.csv").write_text("a,b\n1,2\n")
+    Path("labels.csv").write_text("text,label\nplay,\nstop,\n")
+    found, told = _program([data, "--base", base, "--out", "out"])
+    assert (found, "Traceback" in told) == (["1" if base == "base" else "2", "False"], False), told
+    assert message in told
+    assert not Path("out").exists()
+
+
+def test_a_stopped_run_is_remembered_before_the_data_are_read(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (tmp_path / ".out.tlx-run" / "checkpoint").mkdir(parents=True)
+    found, told = _program(["none.csv", "--base", "none/of/it", "--out", str(out)])
+    assert found[1] == "False"
+    assert "go on with --resume" in told

@@ -62,7 +62,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(base: Path, d
 
 @pytest.mark.parametrize(
     ("card", "told"),
-    [("---\nlicense: mit\n---\n# base\n", 'license: "mit"'), ("---\n: [\n---\n", None), ("# base\n", None)],
+    [
+        ("---\nlicense: mit\n---\n# base\n", 'license: "mit"'),
+        ("---\n: [\n---\n", None),
+        ("# base\n", None),
+        ("---\nlicense: [mit, gpl-3.0]\n---\n", None),
+    ],
 )
 def test_the_licence_of_the_base_is_the_models(
     card: str, told: str | None, base: Path, data: Path, tmp_path: Path

@@ -98,8 +98,8 @@ def _by_token(node: NodeProto, tensors: Mapping[str, TensorProto], ranks: Mappin
         return False
     if node.op_type == "LayerNormalization" and [a.i for a in node.attribute if a.name == "axis"] not in ([], [-1]):
         return False
-    constant = [tensors[name] for name in node.input if name in tensors]
-    if node.op_type != "MatMul" and any(len(tensor.dims) > 1 for tensor in constant):
+    others = [node.input[index] for index in _other_inputs(node, tensors) if node.input[index]]
+    if node.op_type != "MatMul" and any(name not in tensors or len(tensors[name].dims) > 1 for name in others):
         return False
     return all(ranks.get(node.input[index]) == 3 for index in _token_inputs(node, tensors))
 
@@ -145,6 +145,6 @@ def _ranks(model: ModelProto, tensors: Mapping[str, TensorProto]) -> dict[str, i
             ranks[node.output[0]] = 3
         elif node.op_type in TOKEN_INPUTS and node.output[0] not in ranks:
             known = [ranks.get(node.input[index]) for index in _token_inputs(node, tensors)]
-            if None not in known:
+            if known and None not in known:
                 ranks[node.output[0]] = max(rank for rank in known if rank is not None)
     return ranks

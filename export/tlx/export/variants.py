@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,26 +52,42 @@ def make_fp32(bench: Workbench, model: ModelProto, model_config: Any, config: Ex
     """The float32 variant: fused when that answers as torch does and is no slower. Raises ExportError when neither does."""
     model = compact(model)
     fusion = fuse(model, model_config) if config.fuse else None
-    early = take_first_early(model)
-    plain = bench.candidate("fp32", model)
-    plain_report = bench.judge(plain)
-    plain_report.require_exact("the ONNX model", bench.scale)
-    unfused = Made(candidate=plain, report=plain_report, facts={"graph": "plain", "nodes_for_first_token": early})
+    unfused, plain = _exact(bench, "the ONNX model", model, {"graph": "plain"})
     if fusion is None or fusion.model is None:
         note = "not fused: asked not to" if fusion is None else fusion.reason
-        return _noted(unfused, note), Graphs(plain=model, fused=None)
-    early = take_first_early(fusion.model)
-    candidate = bench.candidate("fp32", fusion.model)
+        return _noted(unfused, note), Graphs(plain=plain, fused=None)
+    counted = {"nodes": fusion.after, "nodes_before_fusion": sum(fusion.before.values())}
+    try:
+        fused, graph = _exact(bench, "the fused model", fusion.model, {"graph": "fused", **counted})
+    except ExportError as error:
+        return _noted(unfused, f"not fused: {error}"), Graphs(plain=plain, fused=None)
+    return _better(bench, {"fused": fused, "plain": unfused}, config), Graphs(plain=plain, fused=graph)
+
+
+def _exact(bench: Workbench, what: str, model: ModelProto, facts: Mapping[str, Any]) -> tuple[Made, ModelProto]:
+    """The graph, without the work that no answer reads where that answers as torch does, and as it is where not.
+
+    Raises ExportError when that does not answer as torch does either.
+    """
+    lean = ModelProto()
+    lean.CopyFrom(model)
+    early = take_first_early(lean)
+    if early:
+        with suppress(ExportError):
+            return _judged(bench, what, lean, {**facts, "nodes_for_first_token": early}), lean
+    return _judged(bench, what, model, {**facts, "nodes_for_first_token": 0}), model
+
+
+def _judged(bench: Workbench, what: str, model: ModelProto, facts: Mapping[str, Any]) -> Made:
+    """Raises ExportError, and leaves no file, when the model does not answer as torch does."""
+    candidate = bench.candidate("fp32", model)
     report = bench.judge(candidate)
     try:
-        report.require_exact("the fused model", bench.scale)
-    except ExportError as error:
+        report.require_exact(what, bench.scale)
+    except ExportError:
         bench.discard(candidate)
-        return _noted(unfused, f"not fused: {error}"), Graphs(plain=model, fused=None)
-    counted = {"nodes": fusion.after, "nodes_before_fusion": sum(fusion.before.values())}
-    facts = {"graph": "fused", **counted, "nodes_for_first_token": early}
-    fused = Made(candidate=candidate, report=report, facts=facts)
-    return _better(bench, {"fused": fused, "plain": unfused}, config), Graphs(plain=model, fused=fusion.model)
+        raise
+    return Made(candidate=candidate, report=report, facts=facts)
 
 
 def make_precision(

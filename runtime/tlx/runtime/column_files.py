@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tlx.runtime.errors import DataError, UsageError
-from tlx.runtime.tables import LABEL_PREFIX, Source, Table, read_table
-from tlx.runtime.text_files import open_bytes, read_text, suffix_of
+from tlx.runtime.tables import Source, Table, has_labels, read_table
+from tlx.runtime.text_files import UTF16, open_bytes, read_text, suffix_of
 
 __all__ = ["COLUMNS", "Sentence", "file_format", "read_once", "read_sentences"]
 
@@ -71,9 +71,10 @@ def file_format(source: Source) -> str:
             content = stream.read(SEEN_BYTES)
     except (OSError, EOFError, zlib.error):  # whoever reads the file tells
         return suffix
-    lines = content.decode("utf-8-sig", "replace").split("\n")
-    if suffix == ".txt" and lines[0].startswith(LABEL_PREFIX):
+    text = content.decode("utf-16" if content.startswith(UTF16) else "utf-8-sig", "replace")
+    if suffix == ".txt" and has_labels(text):
         return FASTTEXT
+    lines = text.split("\n")
     return COLUMNS[0] if _are_columns(lines[:-1] if len(content) == SEEN_BYTES else lines) else suffix
 
 

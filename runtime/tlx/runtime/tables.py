@@ -17,10 +17,10 @@ from tlx.runtime.shards import files_matching, files_of_split, is_pattern
 from tlx.runtime.text_files import decoded, read_bytes, suffix_of
 
 __all__ = [
-    "LABEL_PREFIX",
     "Source",
     "Table",
     "accepted",
+    "has_labels",
     "is_missing",
     "iterate_texts",
     "kept_rows",
@@ -199,7 +199,12 @@ def _read_file(path: Path) -> Table:
 def _read_lines(path: Path, text: str) -> tuple[dict[str, list[Any]], list[int]]:
     numbered = [(n, line.strip()) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
     places = [n for n, _ in numbered]
-    if all(line.startswith(LABEL_PREFIX) for _, line in numbered):
+    if has_labels(text):
+        without = next((n for n, line in numbered if not line.startswith(LABEL_PREFIX)), None)
+        if without is not None:
+            raise DataError(
+                f"{path} line {without} has no label before its text, as the first line has ({LABEL_PREFIX}…): add one, or take the line out"
+            )
         labels, texts = zip(*(_parted(line) for _, line in numbered), strict=True)
         single = all(len(found) == 1 for found in labels)
         gold = {"label": [found[0] for found in labels]} if single else {"labels": list(labels)}
@@ -207,13 +212,18 @@ def _read_lines(path: Path, text: str) -> tuple[dict[str, list[Any]], list[int]]
     return {"text": [line for _, line in numbered]}, places
 
 
+def has_labels(text: str) -> bool:
+    """Whether the lines are fastText's: the first that is not blank begins with a label."""
+    return text.lstrip().startswith(LABEL_PREFIX)
+
+
 def _parted(line: str) -> tuple[list[str], str]:
     """The labels that a line of fastText's begins with, and the text behind them."""
     labels, rest = [], line
     while rest.startswith(LABEL_PREFIX):
-        label, _, rest = rest.partition(" ")
+        label, *behind = rest.split(None, 1)
         labels.append(label.removeprefix(LABEL_PREFIX))
-        rest = rest.lstrip()
+        rest = "".join(behind)
     return labels, rest
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tlx.runtime.errors import DataError
 
-__all__ = ["decoded", "open_bytes", "read_bytes", "read_text", "suffix_of"]
+__all__ = ["UTF16", "decoded", "open_bytes", "read_bytes", "read_text", "suffix_of"]
 
 PACKED = ".gz"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

@@ -12,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from tlx.runtime.errors import UsageError
+from tlx.train.beforehand import check_start
 from tlx.train.pretrained import load_pretrained, load_tokenizer
 from tlx.train.recipe import ModelSection
 from tlx.train.students import build_student
@@ -22,7 +23,7 @@ from tlx.train.tasks.task import TrainTask
 from tlx.train.teachers import Teacher
 from tlx.train.vocabulary import count_tokens, extend_tokenizer, prune_tokenizer
 
-__all__ = ["SMALL_VOCABULARY", "Student", "build", "check_start"]
+__all__ = ["SMALL_VOCABULARY", "Student", "build"]
 
 SMALL_VOCABULARY = 12_000
 Ints = NDArray[np.int64]
@@ -45,15 +46,6 @@ class Student:
     def untrained(self) -> frozenset[str]:
         """The names of all parameters without pretrained weights."""
         return frozenset(name for name, _ in self.model.named_parameters()) if self.random else self.fresh
-
-
-def check_start(section: ModelSection) -> None:
-    """Raises UsageError where the recipe names neither base nor teacher."""
-    if section.base is None and not section.teachers:
-        wanted = "pass --base (a pretrained model) or --teacher"
-        if section.student == "transformer":
-            raise UsageError(f"there is nothing to start from: {wanted}")
-        raise UsageError(f"--student {section.student} needs a vocabulary: {wanted}")
 
 
 def build(

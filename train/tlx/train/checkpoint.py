@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from tlx.runtime.errors import TrainingError
+from tlx.train.runs import BEGIN_ANEW
 
-__all__ = ["BEGIN_ANEW", "Progress", "load_checkpoint", "load_state", "save_checkpoint", "save_state"]
+__all__ = ["Progress", "load_checkpoint", "load_state", "save_checkpoint", "save_state"]
 
-BEGIN_ANEW = "start again with --overwrite instead of --resume"
 DAMAGE = (OSError, RuntimeError, SafetensorError, ValueError)
 
 

@@ -106,17 +106,15 @@ def train_command(
     if out is None:
         raise UsageError("--out is missing: name the folder to make, e.g. --out models/mine")
     resolved = _recipe(recipe, set_ or [], {**flags, "data": data})
-    from tlx.runtime.staging import check_out
-    from tlx.train.files import read_files
-
-    if not resume:
-        check_out(out, overwrite=overwrite)
-    files = None if resume else read_files(resolved)  # before seconds of imports
-
-    from tlx.train.console import Console
-    from tlx.train.train import run_folder, train
+    from tlx.train.beforehand import look_ahead
+    from tlx.train.runs import run_folder
 
     try:
+        files = None if resume else look_ahead(resolved, out, overwrite=overwrite)  # before seconds of imports
+
+        from tlx.train.console import Console
+        from tlx.train.train import train
+
         result = train(resolved, out, overwrite=overwrite, resume=resume, console=Console(quiet=quiet), files=files)
     except KeyboardInterrupt:
         quoted = shlex.quote(str(out)) + (" --overwrite" if overwrite else "")

@@ -15,6 +15,7 @@ from tlx.runtime import limits
 from tlx.runtime.errors import UsageError
 from tlx.runtime.folder import MANIFEST, file_record, open_folder
 from tlx.runtime.quiet import quiet
+from tlx.train.beforehand import check_folder
 from tlx.train.students import register
 
 __all__ = ["check_model", "load_config", "load_pretrained", "load_tokenizer", "model_hashes", "token_limit"]
@@ -100,18 +101,12 @@ def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> i
 
 @contextmanager
 def _explained(source: str, wanted: str) -> Iterator[None]:
-    path = Path(source)
-    if path.is_file():
-        raise UsageError(f"{source} is a file: wanted the folder of a pretrained model")
-    if not path.exists() and (path.is_absolute() or len(path.parts) > 2):
-        raise UsageError(f"{source} does not exist: wanted the folder of a pretrained model, or a name on a model hub")
-    if path.is_dir() and not (path / "config.json").is_file():
-        raise UsageError(f"{source} has no config.json: wanted the folder of a pretrained model")
+    check_folder(source)
     try:
         yield
     except UsageError:
         raise
     except Exception as error:  # transformers raises OSError, ValueError, KeyError, safetensors' own, …
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        found = source if path.exists() else f"{source} is no folder here, and as a name of the model hub it"
+        found = source if Path(source).exists() else f"{source} is no folder here, and as a name of the model hub it"
         raise UsageError(f"{found} does not load as {wanted}: {reason[:200]}") from error

@@ -7,8 +7,7 @@ from pathlib import Path
 from tlx.runtime.errors import DataError, UsageError
 from tlx.runtime.examples import Examples
 from tlx.runtime.folder import file_record
-from tlx.train.building import check_start
-from tlx.train.files import Files, read_files
+from tlx.train.beforehand import Files, check_start, read_files
 from tlx.train.pretrained import check_model, model_hashes
 from tlx.train.recipe import Recipe
 from tlx.train.split import stratified_split

@@ -12,11 +12,11 @@ from typing import Any
 
 from tlx.runtime.errors import TrainingError, UsageError
 from tlx.runtime.folder import write_atomically
-from tlx.train.checkpoint import BEGIN_ANEW
 from tlx.train.recipe import Recipe, recipe_from
 
-__all__ = ["begin", "check_same_data", "claimed", "recipe_of", "run_folder"]
+__all__ = ["BEGIN_ANEW", "begin", "check_same_data", "claimed", "recipe_of", "run_folder"]
 
+BEGIN_ANEW = "start again with --overwrite instead of --resume"
 RECIPE = "recipe.json"
 DATA = "data.json"
 CHECKPOINTS = ("checkpoint", "checkpoint-old")

@@ -18,10 +18,10 @@ from tlx.runtime.errors import DataError, FolderError, UsageError
 from tlx.runtime.examples import Examples
 from tlx.runtime.staging import check_out, clear_stale, staged_folder
 from tlx.runtime.tasks.task import Input
+from tlx.train.beforehand import Files
 from tlx.train.building import Student, build
 from tlx.train.checkpoint import Progress
 from tlx.train.console import Advance, Console
-from tlx.train.files import Files
 from tlx.train.loop import Fit, Report, fit, judge
 from tlx.train.objective import HiddenStates, Objective
 from tlx.train.preparing import Prepared, prepare
@@ -192,6 +192,7 @@ def _learn(run: Fit, accelerator: Accelerator, *, resume: bool, console: Console
     """The model has its best weights, and the task has chosen with them what its answers need."""
     task, learnt = run.objective.task, run.objective.learnt
     reads_all = learnt is not None and bool(learnt.asked)
+    run.model.to(accelerator.device)  # where it shall be asked what its answers read
     lean = nullcontext() if reads_all else unread_skipped(task, run.model, run.train.student)
     with console.stage("train", 1000) as advance, lean:
         progress = fit(run, accelerator, _reporter(advance, run.metric), resume=resume)

@@ -49,7 +49,7 @@ def write_model(
     rows: int,
 ) -> None:
     """The model folder, complete, in `stage`. Of absolute paths only the last part is told: they name a machine."""
-    licences = _licences([*filter(None, [recipe.model.base]), *(teacher.source for teacher in teachers)])
+    licence = _licence([*filter(None, [recipe.model.base]), *(teacher.source for teacher in teachers)])
     recipe = _told(recipe)
     model = student.model.to("cpu")
     if recipe.train.save_precision == "fp16":
@@ -82,8 +82,8 @@ def write_model(
         },
         "plot": "training.png",
     }
-    if len(licences) == 1:
-        lineage["license"] = licences.pop()
+    if licence is not None:
+        lineage["license"] = licence
     torch_file = file_record(stage, "model.safetensors")
     manifest = Manifest(
         task=task.name,
@@ -105,14 +105,15 @@ def name_inputs(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> N
     tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names
 
 
-def _licences(sources: Sequence[str]) -> set[str]:
-    """What the model cards of folders say their licences are."""
-    found = set()
+def _licence(sources: Sequence[str]) -> str | None:
+    """The licence that the model cards of all these folders name; None where one names another, several or none."""
+    found: set[Any] = set()
     for card in (Path(source) / "README.md" for source in sources):
+        told: Any = None
         with suppress(Exception):  # no card, or a header that YAML's parser stops at
-            licence = (metadata_load(card) or {}).get("license")
-            found |= {licence} if isinstance(licence, str) else set()
-    return found
+            told = (metadata_load(card) or {}).get("license")
+        found.add(told if isinstance(told, str) else None)
+    return found.pop() if len(found) == 1 else None
 
 
 def _name(path: str) -> str:

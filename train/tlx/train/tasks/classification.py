@@ -147,9 +147,10 @@ class TrainClassification(TrainTask):
                 f"{examples.source} has the label {unknown[0]!r}, which the training data does not have "
                 f"({len(unknown)} such): add training rows for it or remove it"
             )
-        if bool(examples.settings.get("multi_label", False)) != self.multi_label:
-            wanted = "lists of labels" if self.multi_label else "one label a row"
-            raise DataError(f"{examples.source} does not hold {wanted} as the training data does: use the same form")
+        if examples.settings.get("multi_label", False) and not self.multi_label:
+            raise DataError(
+                f"{examples.source} does not hold one label a row as the training data does: use the same form"
+            )
 
     def gold(self, examples: Examples, encoded: Encoded) -> Ragged | None:
         if examples.gold is None:
@@ -159,7 +160,7 @@ class TrainClassification(TrainTask):
             return Ragged(torch.tensor([index[label] for label in examples.gold], dtype=torch.int64))
         gold = torch.zeros(len(examples), len(self.labels))
         for row, item in enumerate(examples.gold):
-            gold[row, [index[label] for label in item]] = 1.0
+            gold[row, [index[label] for label in self.runtime.labels_of(item)]] = 1.0  # a lone label is a set of one
         return Ragged(gold)
 
     def unlabelled_gold(self, encoded: Encoded) -> Ragged | None:

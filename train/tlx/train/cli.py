@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import json
 import os
@@ -106,6 +107,8 @@ def train_command(
     if out is None:
         raise UsageError("--out is missing: name the folder to make, e.g. --out models/mine")
     resolved = _recipe(recipe, set_ or [], {**flags, "data": data})
+    if importlib.util.find_spec("torch") is None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
     from tlx.train.beforehand import look_ahead
     from tlx.train.runs import run_folder
 

@@ -145,6 +145,16 @@ def same(mine: Any, theirs: Any) -> bool:
     )
 
 
+def assert_answers_are_the_pipelines(model: Any, oracle: Any, asked: list[tuple[str, str]]) -> None:
+    """Each of OPTIONS is asked about a share of the pairs."""
+    for number, options in enumerate(OPTIONS):
+        part = asked[number :: len(OPTIONS)]
+        for pair, answer in zip(part, model(part, **options), strict=True):
+            raw = oracle(question=pair[0], context=pair[1], **options)
+            theirs = marked(raw, pair[1], oracle.tokenizer)
+            assert mixes(raw, pair[1]) or same(answer, theirs), (pair, options, answer, theirs)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_answers_are_those_of_the_pipeline(folders: Callable[[str], Path], kind: str) -> None:
     import transformers
@@ -156,12 +166,7 @@ def test_answers_are_those_of_the_pipeline(folders: Callable[[str], Path], kind:
     model = load(path, "fp32", "cpu", 1)
     asked = pairs(oracle.tokenizer, 170, seed=2)
     assert sum(len(model.run([pair]).encoded.rows) > 2 for pair in asked) > 20
-    for number, options in enumerate(OPTIONS):
-        part = asked[number :: len(OPTIONS)]
-        for pair, answer in zip(part, model(part, **options), strict=True):
-            raw = oracle(question=pair[0], context=pair[1], **options)
-            theirs = marked(raw, pair[1], oracle.tokenizer)
-            assert mixes(raw, pair[1]) or same(answer, theirs), (pair, options, answer, theirs)
+    assert_answers_are_the_pipelines(model, oracle, asked)
 
 
 @pytest.mark.parametrize("kind", KINDS)

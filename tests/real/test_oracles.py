@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests import taggers
-from tests.export.test_answering import OPTIONS, marked, mixes, pairs, same
+from tests.export.test_answering import assert_answers_are_the_pipelines, pairs
 from tests.export.test_embedding import sentence_transformer
 from tests.export.test_fill_mask import assert_same as assert_same_fillings
 from tests.export.test_fill_mask import masked_texts
@@ -128,13 +128,7 @@ def test_questions_are_answered_as_in_the_pipeline(exported: Callable[[str], Pat
 
     folder = exported("question-answering")
     oracle = transformers.pipeline("question-answering", model=str(folder), device="cpu")
-    model, asked = load(folder, "fp32", "cpu", 1), pairs(oracle.tokenizer, 500, seed=4)
-    for number, options in enumerate(OPTIONS):
-        part = asked[number :: len(OPTIONS)]
-        for pair, answer in zip(part, model(part, **options), strict=True):
-            raw = oracle(question=pair[0], context=pair[1], **options)
-            theirs = marked(raw, pair[1], oracle.tokenizer)
-            assert mixes(raw, pair[1]) or same(answer, theirs), (pair, options, answer, theirs)
+    assert_answers_are_the_pipelines(load(folder, "fp32", "cpu", 1), oracle, pairs(oracle.tokenizer, 500, seed=4))
 
 
 def test_masks_are_filled_as_in_the_pipeline(exported: Callable[[str], Path]) -> None:

@@ -78,7 +78,8 @@ class _FirstOnly:
     def _fill(self, module: nn.Module, inputs: Any, output: Any) -> Any:
         states = output[0] if isinstance(output, tuple) else output
         missing = self._tokens - states.shape[1]
-        filled = torch.nn.functional.pad(states, (0, 0, 0, missing)) if missing else states
+        # None is missing where two of these are in place and the outer one has filled already.
+        filled = torch.nn.functional.pad(states, (0, 0, 0, missing)) if missing > 0 else states
         return (filled, *output[1:]) if isinstance(output, tuple) else filled
 
 

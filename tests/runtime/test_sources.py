@@ -189,6 +189,38 @@ def test_a_folder_of_texts_for_each_label_is_a_table(tmp_path: Path) -> None:
     assert table.where(2).endswith("1_8.txt line 1")
 
 
+STEP = {"seq.in": "to boston\nfrom new york\n", "seq.out": "O B-city\nO B-city I-city\n", "label": "flight\nairfare\n"}
+
+
+def test_words_tags_and_intents_in_step_are_a_table(tmp_path: Path) -> None:
+    for name, content in STEP.items():
+        write(tmp_path / "train" / name, content)
+    for folder in (tmp_path, tmp_path / "train"):
+        source = read_once(folder)
+        assert guess_task(source) == "intent-slots"
+        found = task_named("intent-slots").read(source, {})
+    assert found.inputs == ["to boston", "from new york"]
+    assert [intent for intent, _ in found.gold or ()] == ["flight", "airfare"]
+    assert (found.gold or ())[1][1] == ((0, 4, "O"), (5, 8, "B-city"), (9, 13, "I-city"))
+    (tmp_path / "train" / "label").unlink()
+    assert guess_task(tmp_path) == "token-classification"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("label", "flight\n", r"label has 1 lines but .*seq\.in has 2: wanted one for each"),
+        ("seq.out", "O B-city\nO B-city\n", r"seq\.in line 2 has 3 tokens.* 2 tags"),
+        ("seq.out", "", r"seq\.out is empty"),
+    ],
+)
+def test_files_that_are_not_in_step_are_told(name: str, content: str, message: str, tmp_path: Path) -> None:
+    for file, text in {**STEP, name: content}.items():
+        write(tmp_path / file, text)
+    with pytest.raises(DataError, match=message):
+        task_named("intent-slots").read(tmp_path, {})
+
+
 def test_a_folder_of_folders_with_other_files_is_no_table(tmp_path: Path) -> None:
     for name in ("a/x.txt", "b/x.png"):
         write(tmp_path / name, "x")

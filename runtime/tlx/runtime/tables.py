@@ -81,8 +81,8 @@ def read_table(source: Source, *, split: str = "train") -> Table:
     """The table in a file (format by suffix, .gz behind it or not), in the files that a pattern matches, in a folder, or in
     a Hugging Face data set when `source` names no file (arrow_data.read_named has the spelling).
 
-    A folder is one that datasets saved, that holds a folder of texts for each label, or that holds the files of `split`. A
-    table is given back as it is. Raises DataError naming file and line.
+    A folder is one that datasets saved, that holds words, tags and intents in step, a folder of texts for each label, or the
+    files of `split`. A table is given back as it is. Raises DataError naming file and line.
     """
     if isinstance(source, Table):
         return source
@@ -159,7 +159,11 @@ def _read_folder(folder: Path, split: str) -> Table:
     if is_saved(folder):
         return read_saved(folder, split)
     from tlx.runtime.label_folders import label_folders, read_label_folders
+    from tlx.runtime.step_files import read_step_files, step_files
 
+    place = step_files(folder, split)
+    if place is not None:
+        return read_step_files(place)
     labels = label_folders(folder, split)
     if labels:
         return read_label_folders(folder, labels)

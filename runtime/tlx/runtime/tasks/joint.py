@@ -69,6 +69,12 @@ class IntentSlots(TokenTask):
         return TagSet(self.labels[len(self.intents) :])
 
     @classmethod
+    def recognises(cls, suffix: str, columns: Mapping[str, Any]) -> bool:
+        from tlx.runtime.tagged import holds_tags
+
+        return any(name.lower() == "intent" for name in columns) and holds_tags(columns)
+
+    @classmethod
     def made(cls, architectures: Sequence[str], config: Mapping[str, Any]) -> bool:
         labels = (config.get("id2label") or {}).values()
         return super().made(architectures, config) and any(str(label).startswith(INTENT) for label in labels)

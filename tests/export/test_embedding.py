@@ -7,7 +7,6 @@ import logging
 import shutil
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +84,7 @@ def changed(folder: Path, to: Path, **settings: Any) -> Path:
     """A copy of the folder that pools otherwise, for both readers."""
     shutil.copytree(folder, to)
     manifest = open_folder(to).manifest
-    manifest = replace(manifest, settings={**manifest.settings, **settings})
+    manifest = manifest._replace(settings={**manifest.settings, **settings})
     write_atomically(to / MANIFEST, manifest.to_json())
     write_sentence_files(to, 32, manifest.max_tokens, manifest.settings)
     return to
@@ -330,7 +329,7 @@ def test_the_files_that_are_written_are_read_again(tmp_path: Path, pooling: str)
 def test_a_manifest_that_makes_no_sense_is_refused(exported: Path, settings: dict[str, Any], message: str) -> None:
     manifest = open_folder(exported).manifest
     with pytest.raises(FolderError, match=message):
-        FeatureExtraction.from_manifest(replace(manifest, settings={**manifest.settings, **settings}))
+        FeatureExtraction.from_manifest(manifest._replace(settings={**manifest.settings, **settings}))
 
 
 def test_default_dimensions_shorten_every_answer(exported: Path, tmp_path: Path) -> None:

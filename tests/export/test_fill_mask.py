@@ -349,11 +349,10 @@ def test_faults_of_data_name_file_and_line(tmp_path: Path) -> None:
 
 
 def test_a_model_without_mask_token_is_refused(folders: Callable[[str], Path]) -> None:
-    from dataclasses import replace
 
     from tlx.runtime.folder import open_folder
     from tlx.runtime.tasks.filling import FillMask
 
     manifest = open_folder(folders("unigram")).manifest
     with pytest.raises(FolderError, match="names no mask token: it cannot fill masks"):
-        FillMask.from_manifest(replace(manifest, settings={}))
+        FillMask.from_manifest(manifest._replace(settings={}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,7 +66,7 @@ def test_a_cold_start_that_fails_says_why(tmp_path: Path) -> None:
 def test_the_card_tells_use_variants_and_lineage(tiny_folder: Path) -> None:
     folder = open_folder(tiny_folder)
     report = {"flip_rate": 0.01, "p50_ms": 0.1234, "texts_per_s": 1234.0, "machine": {"cpu": "A CPU", "cores": 2}}
-    measured = replace(folder.manifest.variants["fp32"], metrics={"accuracy": 0.95}, report=report)
+    measured = folder.manifest.variants["fp32"]._replace(metrics={"accuracy": 0.95}, report=report)
     lineage = {
         "base": "models/tlx-mini-en",
         "license": "apache-2.0",
@@ -76,7 +75,7 @@ def test_the_card_tells_use_variants_and_lineage(tiny_folder: Path) -> None:
         "plot": "training.png",
         "recipe": {"rate": 0.001},
     }
-    manifest = replace(folder.manifest.with_variant(measured), lineage=lineage)
+    manifest = folder.manifest.with_variant(measured)._replace(lineage=lineage)
     card = write_card(Folder(path=folder.path, manifest=manifest))
     assert card.startswith('---\nlibrary_name: onnxruntime\npipeline_tag: text-classification\nlicense: "apache-2.0"\n')
     assert "from tlx.runtime import load" in card

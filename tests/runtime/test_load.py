@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tlx.runtime import DeviceError, FolderError, IntegrityError, Predictor, UsageError, load
+from tlx.runtime.engine import begun
 from tlx.runtime.folder import MANIFEST, Folder, file_record, open_folder
 from tlx.runtime.machine import PROVIDERS, provider_fault
 
@@ -188,7 +188,7 @@ def test_cuda_gives_the_logits_of_the_cpu(tiny_folder: Path) -> None:
 def test_a_folder_value_opens_before_its_manifest_is_on_the_disk(folder: Path) -> None:
     opened = open_folder(folder)
     (folder / MANIFEST).unlink()
-    variant = replace(opened.manifest.variants["fp32"], name="int8")
+    variant = opened.manifest.variants["fp32"]._replace(name="int8")
     staged = Folder(path=folder, manifest=opened.manifest.with_variant(variant))
     assert Predictor.open(staged, "int8", threads=1).variant == "int8"
 
@@ -253,3 +253,11 @@ def test_a_larger_model_whose_folder_is_gone_answers_on_one_session(
     shutil.rmtree(folder)
     with pytest.warns(RuntimeWarning, match="many texts run on the one session there is: .* is missing"):
         assert predictor.logits(["play some music"] * 2000).shape == (2000, 4)
+
+
+def test_what_was_begun_gives_its_result_or_its_error_to_who_waits() -> None:
+    assert begun(lambda: 1)() == 1
+    failing = begun(lambda: {}["key"])
+    for _ in range(2):
+        with pytest.raises(KeyError, match="key"):
+            failing()

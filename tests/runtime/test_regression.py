@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ def save_regression(folder: Path, *, pair: bool, problem_type: str | None = "reg
     model = tiny_classifier(("LABEL_0",), seed=3)
     model.config.problem_type = problem_type
     saved = save_folder(model, folder, pair=pair, sigmoid=problem_type != "regression")
-    write_atomically(folder / MANIFEST, replace(saved.manifest, task="regression", labels=()).to_json())
+    write_atomically(folder / MANIFEST, saved.manifest._replace(task="regression", labels=()).to_json())
     return folder
 
 

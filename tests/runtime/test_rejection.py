@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ TEXTS = ["please cancel my card", "play some music", "thanks", "turn off the lig
 def with_settings(folder: Path, out: Path, **settings: object) -> Path:
     shutil.copytree(folder, out)
     manifest = open_folder(out).manifest
-    write_atomically(out / MANIFEST, replace(manifest, settings={**manifest.settings, **settings}).to_json())
+    write_atomically(out / MANIFEST, manifest._replace(settings={**manifest.settings, **settings}).to_json())
     return out
 
 

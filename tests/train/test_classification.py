@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -187,8 +186,8 @@ def rejecting(teacher: Path, to: Path, **metrics: float) -> Path:
     shutil.copytree(teacher, to)
     manifest = open_folder(to).manifest
     settings = {**manifest.settings, "temperature": 1.0, "reject_below": 0.4, "oos_label": "none"}
-    variant = replace(manifest.variants["torch"], metrics=metrics)
-    write_atomically(to / MANIFEST, replace(manifest, settings=settings).with_variant(variant).to_json())
+    variant = manifest.variants["torch"]._replace(metrics=metrics)
+    write_atomically(to / MANIFEST, manifest._replace(settings=settings).with_variant(variant).to_json())
     return to
 
 

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def export(folder: str | Path, *, config: ExportConfig, say: Say = lambda step: 
     examples = read_evaluation(source, config)
     if not (path / MANIFEST).exists() and examples is not None and examples.settings.get("pair"):
         # A checkpoint does not say that it reads pairs; the data do.
-        source = replace(source, manifest=replace(source.manifest, settings={**source.manifest.settings, "pair": True}))
+        source = source._replace(manifest=source.manifest._replace(settings={**source.manifest.settings, "pair": True}))
     say("loading torch")
     engine = TorchEngine(source, loaded := load_model(source), "cpu")
     with _staged_copy(path, out, config) as stage:
@@ -76,7 +76,7 @@ def export(folder: str | Path, *, config: ExportConfig, say: Say = lambda step: 
         say("asking torch")
         evidence = gather_evidence(engine, examples, config.seed)
         if examples is not None:
-            manifest = replace(manifest, settings={**engine.task.calibrated(evidence.reference), **manifest.settings})
+            manifest = manifest._replace(settings={**engine.task.calibrated(evidence.reference), **manifest.settings})
         tokens = open_tokens((stage / TOKENIZER).read_bytes(), manifest.max_tokens, TOKENIZER, engine.task)
         evidence.check_tokens(engine.task, tokens)
         bench = Workbench(stage, manifest, evidence, engine, config.threads)
@@ -139,7 +139,7 @@ def _speeds(
 def _start_manifest(source: Folder, stage: Path) -> Manifest:
     """The source's manifest with the shared files as they are; variants of other weights were never in it."""
     files = {name: file_record(stage, name) for name in SHARED_FILES if (stage / name).exists()}
-    return replace(source.manifest, files={**source.manifest.files, **files})
+    return source.manifest._replace(files={**source.manifest.files, **files})
 
 
 def _finish_manifest(
@@ -154,7 +154,7 @@ def _finish_manifest(
     torch = manifest.variants["torch"]
     metrics = dict(bench.reference_metrics) or torch.metrics
     manifest = manifest.with_variant(
-        replace(torch, metrics=metrics, report={**torch.report, **measured.get("torch", {})})
+        torch._replace(metrics=metrics, report={**torch.report, **measured.get("torch", {})})
     )
     for name, item in made.items():
         bench.keep(item.candidate, FILES[name])
@@ -162,7 +162,7 @@ def _finish_manifest(
         record = file_record(bench.stage, FILES[name])
         manifest = manifest.with_variant(Variant(name=name, file=record, metrics=item.report.metrics, report=report))
     lineage = {**manifest.lineage, "export": _lineage(config, examples)}
-    return replace(manifest, default=choose_default(manifest, config.max_drop), lineage=lineage)
+    return manifest._replace(default=choose_default(manifest, config.max_drop), lineage=lineage)
 
 
 def choose_default(manifest: Manifest, max_drop: float) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def open_source(path: Path) -> Folder:
     if "torch" in folder.manifest.variants:
         return folder
     torch = Variant(name="torch", file=file_record(path, WEIGHTS))
-    return replace(folder, manifest=replace(folder.manifest, variants={"torch": torch, **folder.manifest.variants}))
+    return folder._replace(manifest=folder.manifest._replace(variants={"torch": torch, **folder.manifest.variants}))
 
 
 def load_model(folder: Folder) -> LoadedModel:
@@ -118,7 +118,7 @@ def _manifest_of_checkpoint(path: Path) -> Manifest:
         settings=task.settings_of(config, path),
         lineage={"base": config.get("_name_or_path") or path.name},
     )
-    return replace(manifest, labels=task.from_manifest(manifest).labels)
+    return manifest._replace(labels=task.from_manifest(manifest).labels)
 
 
 def _token_limit(path: Path, config: dict[str, Any]) -> int:

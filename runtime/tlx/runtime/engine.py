@@ -6,7 +6,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,9 @@ from tlx.runtime.tokens import Tokens
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
-__all__ = ["Engine", "TruncationWarning"]
+__all__ = ["Engine", "TruncationWarning", "begun"]
 
+Result = TypeVar("Result")
 Ints = NDArray[np.int64]
 FIRST = np.zeros(1, dtype=np.int64)
 # Tokens and texts of a batch. On the CPU small batches keep the activations in cache and the padding low.
@@ -46,10 +47,10 @@ class Engine:
     """
 
     def __init__(
-        self, folder: Folder, variant: Variant, task: Task, tokens: Tokens, device: Device, threads: int
+        self, folder: Folder, variant: Variant, task: Task, tokens: Callable[[], Tokens], device: Device, threads: int
     ) -> None:
+        """`tokens` is asked for the tokenizer when the session has started."""
         self.task = task
-        self.tokens = tokens
         self.device: Device = device
         self.threads = threads
         self.truncated = 0
@@ -57,13 +58,14 @@ class Engine:
         self._folder, self._variant = folder, variant
         small = device == "cpu" and variant.file.size_bytes <= SMALL_BYTES
         self._session = self._open(1 if small else threads)
+        self.tokens = tokens()
         self._workers: tuple[Session, Executor] | None = None
         self._alone = device != "cpu" or threads == 1
         self._lock = threading.Lock()
-        self.limits = task.limits(tokens.max_tokens)
+        self.limits = task.limits(self.tokens.max_tokens)
         self._otherwise: dict[Limits, Tokens] = {}
         # The feeds of one row: the tensors that do not depend on it are cut from these.
-        shape = (1, tokens.max_tokens)
+        shape = (1, self.tokens.max_tokens)
         constants = {"attention_mask": np.ones(shape, np.int64), "token_type_ids": np.zeros(shape, np.int64)}
         self._kinds = self._session.inputs
         self._ids_type = self._kinds["input_ids"]
@@ -198,6 +200,29 @@ class Engine:
                 TruncationWarning,
                 stacklevel=2,
             )
+
+
+def begun(work: Callable[[], Result]) -> Callable[[], Result]:
+    """Begins the work in a thread. The returned function waits for its result, or raises its error."""
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # whatever it is, it belongs to who waits
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="tlx-begun")
+    thread.start()
+
+    def wait() -> Result:
+        thread.join()
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    return wait
 
 
 def _results(futures: Sequence[Future[Floats]]) -> Iterator[Floats]:

@@ -11,10 +11,10 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Literal, cast
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, cast
 
 from tlx.runtime.errors import FolderError, IntegrityError, UsageError
 from tlx.runtime.foreign import plain_folder
@@ -37,11 +37,11 @@ FORMAT = 1
 MANIFEST = "tlx.json"
 ANEW = "train, export or copy the folder again"
 VariantName = Literal["torch", "fp32", "int8", "int4", "fp16"]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 VARIANTS: tuple[VariantName, ...] = ("torch", "fp32", "int8", "int4", "fp16")
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileRecord:
+class FileRecord(NamedTuple):
     """What a file must be: its path inside the folder (posix), its size and its sha256 (hex)."""
 
     path: str
@@ -49,8 +49,7 @@ class FileRecord:
     sha256: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Variant:
+class Variant(NamedTuple):
     """One form of the model. `metrics` are measured on the evaluation data, `report` is what verification found.
 
     `metrics`: the task's metrics, e.g. `{"accuracy": 0.95}`. `report`: figures such as `max_abs_difference`,
@@ -59,12 +58,11 @@ class Variant:
 
     name: VariantName
     file: FileRecord
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    report: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float] = NOTHING
+    report: Mapping[str, Any] = NOTHING
 
 
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
+class Manifest(NamedTuple):
     """`tlx.json`, parsed.
 
     `settings` belongs to the task (for text-classification: `{"multi_label": bool, "thresholds": [...]}`).
@@ -76,14 +74,14 @@ class Manifest:
     task: str
     labels: tuple[str, ...]
     max_tokens: int
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, FileRecord] = field(default_factory=dict)
-    variants: Mapping[str, Variant] = field(default_factory=dict)
-    default: Mapping[str, str] = field(default_factory=dict)
-    lineage: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = NOTHING
+    files: Mapping[str, FileRecord] = NOTHING
+    variants: Mapping[str, Variant] = NOTHING
+    default: Mapping[str, str] = NOTHING
+    lineage: Mapping[str, Any] = NOTHING
 
     def with_variant(self, variant: Variant) -> Manifest:
-        return replace(self, variants={**self.variants, variant.name: variant})
+        return self._replace(variants={**self.variants, variant.name: variant})
 
     def to_json(self) -> str:
         """The text of `tlx.json`, stable key by key."""
@@ -143,8 +141,7 @@ class Manifest:
             raise FolderError(f"{source} is incomplete ({error}): export or copy the folder again") from error
 
 
-@dataclass(frozen=True, kw_only=True)
-class Folder:
+class Folder(NamedTuple):
     """A model folder that exists and whose manifest was read."""
 
     path: Path

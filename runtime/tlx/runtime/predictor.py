@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlx.runtime.batches import growing_windows, windows
-from tlx.runtime.engine import Engine
+from tlx.runtime.engine import Engine, begun
 from tlx.runtime.errors import FolderError, UsageError
 from tlx.runtime.folder import Folder, Manifest, VariantName
 from tlx.runtime.session import Device, resolve_device
@@ -57,12 +57,13 @@ class Predictor:
         task = task_named(folder.manifest.task).from_manifest(folder.manifest)
         if TOKENIZER not in folder.manifest.files:
             raise FolderError(f"{folder.path}: the manifest names no {TOKENIZER}: export the folder again")
-        content = folder.read(folder.manifest.files[TOKENIZER])
-        tokens = open_tokens(content, folder.manifest.max_tokens, str(folder.path / TOKENIZER), task)
         if threads is None:
             from tlx.runtime.machine import usable_cores
 
             threads = usable_cores()
+        record, limit = folder.manifest.files[TOKENIZER], folder.manifest.max_tokens
+        # Read while the session starts: neither needs Python for most of its time.
+        tokens = begun(lambda: open_tokens(folder.read(record), limit, str(folder.path / TOKENIZER), task))
         return cls(folder, chosen.name, task, Engine(folder, chosen, task, tokens, resolved, threads))
 
     @property

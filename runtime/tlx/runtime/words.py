@@ -11,13 +11,13 @@ import re
 from collections.abc import Callable
 from functools import cached_property
 from itertools import chain
-from string import punctuation
 from typing import Any
 
 __all__ = ["Words", "words_of"]
 
+PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 # Marks that the pre-tokenizer sets apart and the normalizer leaves as they are, as it does the Chinese characters.
-MARKS = punctuation + "，。！？、：；（）《》〈〉「」『』【】“”‘’…—"
+MARKS = PUNCTUATION + "，。！？、：；（）《》〈〉「」『』【】“”‘’…—"
 CHINESE = "\u4e00-\u9fff"
 PIECES = re.compile(r"[a-zA-Z0-9]+|[^\sa-zA-Z0-9]")  # of an everyday text
 LIMIT = 8192  # pieces kept, somewhat over a megabyte
@@ -89,7 +89,7 @@ def words_of(tokenizer: Any) -> Words | None:
         return None
     marks = set(MARKS)
     for token in tokenizer.get_added_tokens_decoder().values():
-        inside = set(token.content) & set(punctuation)
+        inside = set(token.content) & set(PUNCTUATION)
         if not inside:
             return None
         marks -= inside

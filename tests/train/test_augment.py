@@ -143,6 +143,29 @@ def test_whole_words_are_told_by_the_marks_of_their_tokenizer():
     assert set(whole_words({"▁run": 0, "ning": 1, "天气": 2, "天": 3, "<s>": 4})) == {"run", "天气", "天"}
 
 
+class Shuffled:
+    """A vocabulary that tells its tokens in another order each time, as tokenizers does in each process."""
+
+    def __init__(self, seed: int) -> None:
+        names = [f"word{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(400)]
+        order = np.random.default_rng(seed).permutation(len(names))
+        self.vocabulary = {names[i]: int(i) for i in order} | {"same": 400}
+
+    def get_vocab(self) -> dict[str, int]:
+        return self.vocabulary
+
+
+def test_neighbours_are_the_same_in_whatever_order_a_process_is_told_the_vocabulary():
+    # Many rows are equal, and others nearly: their order must not be that of the vocabulary's hash map.
+    table = np.random.default_rng(0).normal(size=(401, 16)).round().astype(np.float32)
+    table[200:400] = table[:200] * np.float32(1.1)
+    texts = [" ".join(Shuffled(0).vocabulary)]
+    first, *others = (embedding_neighbours(Shuffled(seed), table, sorted(texts[0].split())) for seed in range(5))
+    assert len(first) == 401
+    assert all(other == first for other in others)
+    assert len({tuple(whole_words(Shuffled(seed).get_vocab())) for seed in range(5)}) == 1
+
+
 def test_embeddings_of_another_tokenizer_are_refused():
     with pytest.raises(UsageError, match="the tokenizer has token 1, the embeddings have 1 rows"):
         embedding_neighbours(tokenizer("[UNK]", "card"), np.zeros((1, 2), dtype=np.float32), ["card"])

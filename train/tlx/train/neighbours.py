@@ -55,14 +55,14 @@ def embedding_neighbours(
 
 
 def whole_words(vocabulary: Mapping[str, int]) -> dict[str, int]:
-    """The tokens that are words of letters, without the mark of their tokenizer (`Ġ`, `▁`), and their ids.
+    """The tokens that are words of letters, without the mark of their tokenizer (`Ġ`, `▁`), and their ids, in their order.
 
     Single letters are words only where letters have no case (Chinese, Japanese, Thai). Where the vocabulary marks the
     beginnings of words, tokens without the mark are words only in such scripts.
     """
     mark = next((m for m in "Ġ▁" if sum(token.startswith(m) for token in vocabulary) * 10 > len(vocabulary)), "")
     words: dict[str, int] = {}
-    for token, index in vocabulary.items():
+    for token, index in sorted(vocabulary.items(), key=lambda item: item[1]):  # tokenizers gives them in any order
         word = token.removeprefix(mark)
         caseless = word.upper() == word.lower()
         begins = token.startswith(mark) or (caseless and not word.isascii())

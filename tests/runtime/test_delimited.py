@@ -32,6 +32,16 @@ def test_marks_in_a_tsv_are_part_of_the_text() -> None:
     assert lines == [2, 3, 4, 5]
 
 
+@pytest.mark.parametrize(("mark", "delimiter"), [("'", ";"), ('"', ";"), ("'", "|")])
+def test_texts_with_commas_between_other_delimiters_without_a_row_of_names(mark: str, delimiter: str) -> None:
+    texts = ["Well, that" + " and that" * 30, f"one{delimiter} two, three", "four"]
+    text = "".join(f"news{delimiter}{mark}{item}{mark}\n" for item in texts)
+    with pytest.warns(UserWarning, match="columns are called column 1 to column 2"):
+        columns, lines = read(text)
+    assert columns == {"column 1": ["news"] * 3, "column 2": texts}
+    assert lines == [1, 2, 3]
+
+
 def test_a_tsv_that_needs_its_quotation_has_it_taken_off() -> None:
     text = 'text\tlabel\r\n"two\r\nlines"\tpos\r\n"a\ttab"\tneg\r\nplain\tneg\r\n'
     assert read(text, "\t") == (

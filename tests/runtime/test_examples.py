@@ -13,6 +13,7 @@ from tlx.runtime.errors import DataError
 from tlx.runtime.examples import Examples
 from tlx.runtime.folder import Manifest
 from tlx.runtime.tables import iterate_texts, read_table
+from tlx.runtime.tasks import task_named
 from tlx.runtime.tasks.classification import TextClassification
 
 
@@ -200,6 +201,24 @@ def test_a_first_row_that_is_data_and_every_empty_row_are_told(tmp_path: Path) -
         parse(write(tmp_path, "d.csv", "world,Stocks fell on Monday as oil prices reached a new high\nb,b\n"))
     with pytest.raises(DataError, match=r"line 3: column 'text' is empty \(2 rows in all\)"):
         parse(write(tmp_path, "e.csv", "text,label\na,x\n,y\n ,x\n"))
+
+
+@pytest.mark.parametrize("header", ["text,label", "sentence1,sentence2,score", "anchor,positive"])
+def test_few_rows_without_a_text_are_left_out_and_counted(tmp_path: Path, header: str) -> None:
+    first, *others = header.split(",")
+    task = {"text": "text-classification", "sentence1": "regression", "anchor": "feature-extraction"}[first]
+    rows = [",".join([f"a{i % 2}", *(str(i % 2) for _ in others)]) for i in range(198)]
+    one = [*rows, ",".join(["", *("1" for _ in others)]), ",".join([" ", *("0" for _ in others)])]
+    path = write(tmp_path, "d.csv", "\n".join([header, *one]) + "\n")
+    with pytest.warns(
+        UserWarning, match=rf"2 of 200 rows have no text \('{first}'.*left out \(the first: .*line 200\)"
+    ):
+        examples = task_named(task).read(path, {})
+    assert len(examples.inputs) == 198
+    assert examples.gold is None or len(examples.gold) == 198
+    path = write(tmp_path, "d.csv", "\n".join([header, *one[100:]]) + "\n")
+    with pytest.raises(DataError, match=rf"line 100: column '{first}' is empty \(2 rows in all\): give a text"):
+        task_named(task).read(path, {})
 
 
 def test_columns_told_to_training_serve_where_the_file_has_them(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tlx.runtime.errors import DataError
-from tlx.runtime.tables import Source, Table, is_missing, read_table
+from tlx.runtime.tables import Source, Table, is_missing, kept_rows, read_table
 from tlx.runtime.tasks.task import Input
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = [
     "read_inputs",
     "told",
     "trained_columns",
+    "with_texts",
 ]
 
 TEXT_NAMES = (
@@ -94,6 +95,8 @@ PAIR_NAMES = (
 """Columns that come in twos, in order."""
 
 MOST_TOLD = 8
+FEW = 0.01
+"""Rows without a text are left out where they are at most so many of all: public data have one or two."""
 MOST_LISTED = 20
 LONG_NAME = 40  # characters; what is longer is hardly a column's name
 
@@ -153,6 +156,15 @@ def column_texts(table: Table, column: str, *, blank: bool = False) -> list[str]
             raise DataError(f"{table.where(row)}: column {column!r} holds a {type(value).__name__}: wanted a text")
         texts.append(value if isinstance(value, str) else str(value))
     return texts
+
+
+def with_texts(table: Table, names: Sequence[str]) -> Table:
+    """The table without its rows that lack a text, which a warning counts; the table itself where they are more than few."""
+    keep = [not any(is_missing(table.columns[name][row]) for name in names) for row in range(len(table))]
+    if all(keep) or keep.count(False) > FEW * len(keep):
+        return table
+    places = [table.where(row) for row in range(len(table))]
+    return table.select(kept_rows(table.source, places, keep, f"have no text ({', '.join(map(repr, names))})"))
 
 
 def input_columns(table: Table, columns: Mapping[str, str]) -> tuple[str, ...]:

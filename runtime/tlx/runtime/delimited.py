@@ -7,6 +7,7 @@ import io
 import re
 import warnings
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 from tlx.runtime.errors import DataError
@@ -17,6 +18,7 @@ __all__ = ["read_delimited"]
 OTHERS = (";", "\t", "|")
 """What stands between the fields of a .csv whose header has no comma."""
 SENTENCE = 4  # words
+LONGEST_NAME = 200  # characters
 _TOLD = re.compile(r"sep=(.)\r?\n")
 _QUOTED = re.compile(r'"[^"]*"')
 _CJK = re.compile(f"[{CJK}]")
@@ -28,7 +30,8 @@ Row = tuple[int, list[str]]
 def read_delimited(path: Path, text: str, delimiter: str) -> tuple[dict[str, list[str]], list[int]]:
     """(columns, the line where each row starts) of a file's text. The first row names the columns.
 
-    A comma in `delimiter` stands for what the header uses, or what Excel's line "sep=;" before it says. In a file that is
+    A comma in `delimiter` stands for what the header uses, what Excel's line "sep=;" before it says, or what gives all rows as many
+    fields where commas do not. In a file that is
     delimited by tabs a quotation mark is part of the text, unless the fields need it to hold tabs or line breaks. Columns
     without a name are called "column 3", and so are all, with a warning, where the first row is evidently data.
     Raises DataError naming the line where the fields are not as many as the header's, or a quotation is not closed.
@@ -40,6 +43,8 @@ def read_delimited(path: Path, text: str, delimiter: str) -> tuple[dict[str, lis
         header = _QUOTED.sub("", text.split("\n", 1)[0])
         delimiter = next((sign for sign in (",", *OTHERS) if sign in header), ",")
     rows = _plain_rows(text) if delimiter == "\t" else None
+    if rows is None and delimiter == "," and told is None:
+        rows = _rows_of_unknown_kind(path, text)
     (first, names), *rows = rows or _quoted_rows(path, text, delimiter)
     if _is_data(names):
         rows, names = [(first, names), *rows], [""] * len(names)
@@ -60,7 +65,9 @@ def read_delimited(path: Path, text: str, delimiter: str) -> tuple[dict[str, lis
 
 
 def _is_data(names: Sequence[str]) -> bool:
-    """Whether what should be names holds a number and, beside it, a sentence."""
+    """Whether what should be names holds a number and, beside it, a sentence; or more than any name."""
+    if any(len(name) > LONGEST_NAME for name in names):
+        return True
     numbers = sum(_NUMBER.fullmatch(name.strip()) is not None for name in names)
     return numbers > 0 and any(len(name.split()) + len(_CJK.findall(name)) // 2 >= SENTENCE for name in names)
 
@@ -78,6 +85,19 @@ def _plain_rows(text: str) -> list[Row] | None:
     return [(line, [_unquoted(field) for field in fields]) for line, fields in rows]
 
 
+def _rows_of_unknown_kind(path: Path, text: str) -> list[Row] | None:
+    """The rows as commas part them, or else another delimiter, maybe with single quotes; None where no way gives all rows as
+    many fields."""
+    for quote, delimiter in [('"', ","), *product("\"'", OTHERS)]:
+        try:
+            rows = _quoted_rows(path, text, delimiter, quote)
+        except DataError:
+            continue
+        if all(len(fields) == len(rows[0][1]) for _, fields in rows) and (delimiter == "," or len(rows[0][1]) > 1):
+            return rows
+    return None
+
+
 def _is_quoted(field: str) -> bool:
     return len(field) > 1 and field[0] == field[-1] == '"' and '"' not in field[1:-1].replace('""', "")
 
@@ -87,9 +107,9 @@ def _unquoted(field: str) -> str:
     return field[1:-1].replace('""', '"') if _is_quoted(field) and '""' in field[1:-1] else field
 
 
-def _quoted_rows(path: Path, text: str, delimiter: str) -> list[Row]:
+def _quoted_rows(path: Path, text: str, delimiter: str, quote: str = '"') -> list[Row]:
     limit = csv.field_size_limit(1 << 30)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quotechar=quote, strict=True)
     rows: list[Row] = []
     start = 1
     try:

@@ -148,13 +148,14 @@ class TextClassification(Task):
 
     @classmethod
     def _read(cls, source: Source, columns: Mapping[str, str], split: str, oos: str | None) -> Examples:
-        from tlx.runtime.columns import LABEL_NAMES, input_columns, inputs_in, pick_column, told
+        from tlx.runtime.columns import LABEL_NAMES, input_columns, inputs_in, pick_column, told, with_texts
         from tlx.runtime.examples import Examples
         from tlx.runtime.tables import read_table
         from tlx.runtime.tasks.labels import decided, ordered_labels, read_column, read_indicators
 
         table = read_table(source, split=split)
         names = input_columns(table, columns)
+        table = with_texts(table, names)
         asked = columns.get("label")
         several = [] if asked is None or asked in table.columns else [name.strip() for name in asked.split(",")]
         gold: list[Any]

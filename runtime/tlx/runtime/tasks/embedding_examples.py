@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlx.runtime.columns import LABEL_NAMES, TEXT_NAMES, inputs_in, pick_column, pick_pair, told
+from tlx.runtime.columns import LABEL_NAMES, TEXT_NAMES, inputs_in, pick_column, pick_pair, told, with_texts
 from tlx.runtime.errors import DataError
 from tlx.runtime.examples import Examples
 from tlx.runtime.ranking import Relevance
@@ -36,6 +36,7 @@ def read(source: Source, columns: Mapping[str, str], split: str) -> Examples:
     lowered = {name.lower(): name for name in table.columns}
     negative = next((lowered[name] for name in NEGATIVES if name in lowered and "label" not in columns), None)
     names = [*pair] if negative is None else [*pair, negative]
+    table = with_texts(table, names)
     inputs = inputs_in(table, names)
     column = None if negative is not None else _score_column(table, columns, names)
     gold = None if column is None else _scores(table, column)
@@ -50,6 +51,7 @@ def _single(table: Table, columns: Mapping[str, str]) -> Examples:
         texts = [str(value) for value in table.columns[column] if not is_missing(value)]
         return Examples(source=table.source, inputs=texts, sha256=table.sha256, told=told(table, [column], []))
     label = pick_column(table, "label", LABEL_NAMES, columns.get("label"))
+    table = with_texts(table, [column])
     gold = []
     for row, value in enumerate(table.columns[label]):
         if is_missing(value) or isinstance(value, (list, tuple, dict)):

@@ -101,12 +101,13 @@ class Regression(Task):
 
         Raises DataError for a missing column or text, and for a score that is no finite number.
         """
-        from tlx.runtime.columns import SCORE_NAMES, input_columns, inputs_in, pick_column, told
+        from tlx.runtime.columns import SCORE_NAMES, input_columns, inputs_in, pick_column, told, with_texts
         from tlx.runtime.examples import Examples
         from tlx.runtime.tables import read_table
 
         table = read_table(source, split=split)
         names = input_columns(table, columns)
+        table = with_texts(table, names)
         column = pick_column(table, "label", (*SCORE_NAMES, *MORE_NAMES), columns.get("label"))
         gold = [_score(table, row, column, value) for row, value in enumerate(table.columns[column])]
         return Examples(

@@ -221,6 +221,34 @@ def test_few_rows_without_a_text_are_left_out_and_counted(tmp_path: Path, header
         task_named(task).read(path, {})
 
 
+TWEET = "0,{id},Mon Apr 06 22:{d}:45 PDT 2009,NO_QUERY,user{id},it is the {id}th time that somebody said so\n"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [TWEET.format(id=1000 + i, d=10 + i).replace("0,", f"{i % 2 * 4},", 1) for i in range(40)],
+        [f"{i % 3},{'很好吃的面条也很便宜'[i % 7 :]}第{i}次来店里\n" for i in range(40)],
+        [f"said number {chr(97 + i)} is what they say {i};{'ab'[i % 2]};{i}\n" for i in range(26)],
+    ],
+    ids=["tweets with dates and names", "Chinese", "label behind the text"],
+)
+def test_columns_without_names_are_told_by_what_they_hold(tmp_path: Path, rows: list[str]) -> None:
+    path = write(tmp_path, "d.csv", "".join(rows))
+    with pytest.warns(UserWarning, match="the first row is data"):
+        examples = parse(path)
+    assert all("time" in text or "said" in text or "次" in text for text in examples.inputs)
+    assert set(examples.labels) in ({"0", "4"}, {"0", "1", "2"}, {"a", "b"})
+
+
+def test_several_texts_without_names_are_for_the_user_to_choose(tmp_path: Path) -> None:
+    rows = "".join(f"{i % 4},title of {chr(97 + i)},the text below the title {chr(97 + i)}\n" for i in range(26))
+    wanted = "--text 'column 2' --text-pair 'column 3' --label 'column 1' would"
+    path = write(tmp_path, "d.csv", rows)
+    with pytest.warns(UserWarning, match="the first row is data"), pytest.raises(DataError, match=wanted):
+        parse(path)
+
+
 def test_columns_told_to_training_serve_where_the_file_has_them(tmp_path: Path) -> None:
     told_then = {"recipe": {"data": {"text": "v2", "text_pair": None, "label": "toxic,threat"}}}
     manifest = Manifest(task="text-classification", labels=("a", "b"), max_tokens=9, lineage=told_then)

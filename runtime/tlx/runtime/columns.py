@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tlx.runtime.errors import DataError
 from tlx.runtime.tables import Source, Table, is_missing, kept_rows, read_table
 from tlx.runtime.tasks.task import Input
+from tlx.runtime.unnamed import is_unnamed, label_columns, text_columns
 
 if TYPE_CHECKING:
     from tlx.runtime.folder import Manifest
@@ -102,7 +103,8 @@ LONG_NAME = 40  # characters; what is longer is hardly a column's name
 
 
 def pick_column(table: Table, kind: str, names: Sequence[str], asked: str | None) -> str:
-    """The column asked for, or the first of the usual `names` that is there. Raises DataError listing the columns."""
+    """The column asked for, the first of the usual `names` that is there, or, where columns have no names, the only one that
+    holds what `kind` (text, label) says. Raises DataError listing the columns."""
     there = ", ".join(list(table.columns)[:MOST_LISTED]) + (", …" if len(table.columns) > MOST_LISTED else "")
     if asked is not None:
         if asked not in table.columns:
@@ -112,8 +114,15 @@ def pick_column(table: Table, kind: str, names: Sequence[str], asked: str | None
     for name in names:
         if name in lowered:
             return lowered[name]
+    hint = ""
+    if is_unnamed(table) and kind in ("text", "label"):
+        texts, labels = text_columns(table), label_columns(table)
+        if len(texts) == len(labels) == 1:
+            return texts[0] if kind == "text" else labels[0]
+        hint = _choice(texts, labels)
     data = any(name.strip().isdigit() or len(name) > LONG_NAME or name.count(" ") > 4 for name in table.columns)
-    hint = ", or put a row of names first: this one seems to be data" if data else ""
+    if data and not hint:
+        hint = ", or put a row of names first: this one seems to be data"
     marks = [
         name
         for name, values in table.columns.items()
@@ -124,6 +133,14 @@ def pick_column(table: Table, kind: str, names: Sequence[str], asked: str | None
     raise DataError(
         f"{table.source} has no column that looks like a {kind} (it has: {there}): name it with --{kind}{hint}"
     )
+
+
+def _choice(texts: Sequence[str], labels: Sequence[str]) -> str:
+    """What to write where columns without names hold several texts, or where which one is the label is not plain."""
+    if not texts or not labels:
+        return ""
+    pair = f" --text-pair {texts[1]!r}" if len(texts) > 1 else ""
+    return f", as --text {texts[0]!r}{pair} --label {labels[0]!r} would"
 
 
 def pick_pair(table: Table, columns: Mapping[str, str]) -> tuple[str, str] | None:

@@ -28,7 +28,8 @@ def text_columns(table: Table) -> list[str]:
 
 def label_columns(table: Table) -> list[str]:
     """The columns that hold labels: two or more short values that come again and again."""
-    return [name for name, values in table.columns.items() if name not in text_columns(table) and _are_labels(values)]
+    texts = text_columns(table)
+    return [name for name, values in table.columns.items() if name not in texts and _are_labels(values)]
 
 
 def _are_texts(values: Sequence[str]) -> bool:

@@ -14,6 +14,8 @@ from transformers import PreTrainedModel
 
 __all__ = ["HiddenTerm", "RelationTap", "RelationTerm", "matched_layers", "mean_per_word"]
 
+MOST_RELATED = 128
+"""Words of a text whose relations (to all others) are compared; of longer texts as many, evenly spaced."""
 PROJECTIONS = (("query", "key", "value"), ("q_lin", "k_lin", "v_lin"), ("q_proj", "k_proj", "v_proj"))
 
 
@@ -111,7 +113,8 @@ class RelationTap:
 @dataclass(frozen=True)
 class RelationTerm:
     """KL between the word-to-word relations softmax(A·Aᵀ / √d) of teacher and student, over the states of a RelationTap,
-    split into `heads` (MiniLMv2, arXiv:2012.15828, equation 3). Widths may differ."""
+    split into `heads` (MiniLMv2, arXiv:2012.15828, equation 3). Widths may differ. Long texts compare some words' relations to
+    all words: all of them would take the square of their length, gigabytes for windows of 384 tokens."""
 
     heads: int
 
@@ -125,15 +128,17 @@ class RelationTerm:
         total = student[0].new_zeros((), dtype=torch.float32)
         for own, other in zip(student, teacher, strict=False):
             ours, theirs, both = _word_by_word(own, other, words, teacher_words)
-            goal, guess = self._relations(theirs, both), self._relations(ours, both)
+            chosen = torch.arange(0, both.shape[1], math.ceil(both.shape[1] / MOST_RELATED), device=both.device)
+            goal, guess = self._relations(theirs, both, chosen), self._relations(ours, both, chosen)
             each = (goal.exp() * (goal - guess)).sum(-1).mean(1)
-            total = total + each[both].mean()
+            total = total + each[both[:, chosen]].mean()
         return total / len(student)
 
-    def _relations(self, states: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+    def _relations(self, states: torch.Tensor, there: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
         rows, count, width = states.shape
         split = states.view(rows, count, self.heads, width // self.heads).transpose(1, 2)
-        scores = split @ split.transpose(-1, -2) / math.sqrt(split.shape[-1])
+        asked = split if len(chosen) == count else split[:, :, chosen]
+        scores = asked @ split.transpose(-1, -2) / math.sqrt(split.shape[-1])
         return F.log_softmax(scores.masked_fill(~there[:, None, None, :], -1e4), dim=-1)
 
 

@@ -1,12 +1,15 @@
-"""Freed memory stays."""
+"""Freed memory stays, kernels for many shapes do not."""
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
 
 import pytest
+
+from tlx.train.memory import KERNELS, bound_kernels
 
 CHURN = """
 import resource, sys
@@ -34,3 +37,45 @@ def test_pages_are_not_mapped_anew_in_every_round() -> None:
         for how in ("keep", "leave")
     ]
     assert counts[0] < 0.1 * counts[1]
+
+
+@pytest.mark.parametrize(("tokens", "kernels"), [(1.0, 1024), (32.0, 1024), (64.0, 256), (150.0, 64), (512.0, 64)])
+def test_longer_rows_keep_fewer_kernels(monkeypatch: pytest.MonkeyPatch, tokens: float, kernels: int) -> None:
+    monkeypatch.setenv(KERNELS, "")
+    monkeypatch.delenv(KERNELS)
+    bound_kernels(tokens)
+    assert os.environ[KERNELS] == str(kernels)
+
+
+def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KERNELS, "7")
+    bound_kernels(512.0)
+    assert os.environ[KERNELS] == "7"
+
+
+GROWTH = """
+import resource, sys
+import torch
+from tlx.train import memory
+
+memory.FEWEST_KERNELS = int(sys.argv[1])
+memory.bound_kernels(512.0)
+weight = torch.randn(384, 768, dtype=torch.bfloat16)
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+torch.randn(1000, 384, dtype=torch.bfloat16) @ weight
+before = peak()
+for rows in range(700, 900):
+    torch.randn(rows, 384, dtype=torch.bfloat16) @ weight
+print(peak() - before)
+"""
+
+
+def test_onednn_keeps_to_the_bound_that_is_set_before_its_first_product() -> None:
+    few, many = (
+        int(subprocess.run([sys.executable, "-c", GROWTH, n], capture_output=True, text=True, check=True).stdout)
+        for n in ("4", "1024")
+    )
+    if many < 100_000:
+        pytest.skip("this CPU computes in bfloat16 without room to work in")
+    assert few < 0.5 * many

@@ -17,6 +17,7 @@ from tlx.train.batches import Ragged, Rows, TokenRows, encode, joined, token_row
 from tlx.train.building import Student
 from tlx.train.console import Console
 from tlx.train.defaults import resolve_max_tokens, resolve_training
+from tlx.train.memory import bound_kernels
 from tlx.train.pretrained import token_limit
 from tlx.train.recipe import Recipe
 from tlx.train.tasks.task import TrainTask
@@ -63,6 +64,7 @@ def prepare(
     held = encode(half, tokens_of(student.tokenizer, reads, half), data.validation.inputs)
     width, depth = (getattr(model.config, name, n) for name, n in (("hidden_size", 384), ("num_hidden_layers", 6)))
     recipe = resolve_training(recipe, _lengths(learnt), width, depth, device, task.rows_a_step)
+    bound_kernels(float(_lengths(learnt).mean()))
     own, theirs = _aligned_rows(recipe, task, teachers, student, tokens, every, learnt, transfers=bool(inputs))
     # One teacher that runs beside the student anyway answers there.
     beside = theirs is not None and len(teachers) == 1

@@ -10,7 +10,8 @@ __all__ = ["bound_kernels", "keep_freed_memory"]
 # glibc's mallopt(3): blocks from this size on are mapped anew each time, and the end of the heap over this size is returned.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LIMIT = 2**31 - 1
-KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+KERNELS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+"""What oneDNN itself reads, and torch's layer over it, which keeps them too."""
 MOST_KERNELS, FEWEST_KERNELS = 1024, 64
 SHORT = 32  # tokens
 
@@ -36,4 +37,5 @@ def bound_kernels(mean_tokens: float) -> None:
     longer (benchmarks/LOG.md). What the user has set stays.
     """
     kept = MOST_KERNELS * (SHORT / max(mean_tokens, SHORT)) ** 2
-    os.environ.setdefault(KERNELS, str(max(int(kept), FEWEST_KERNELS)))
+    for name in KERNELS:
+        os.environ.setdefault(name, str(max(int(kept), FEWEST_KERNELS)))

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tlx.runtime.errors import DataError
-from tlx.runtime.tables import Source, Table, is_missing, kept_rows, read_table
+from tlx.runtime.tables import Source, Table, is_missing, read_table
 from tlx.runtime.tasks.task import Input
-from tlx.runtime.unnamed import is_unnamed, label_columns, text_columns
+from tlx.runtime.unnamed import is_unnamed, texts_and_labels
 
 if TYPE_CHECKING:
     from tlx.runtime.folder import Manifest
@@ -116,7 +116,7 @@ def pick_column(table: Table, kind: str, names: Sequence[str], asked: str | None
             return lowered[name]
     hint = ""
     if is_unnamed(table) and kind in ("text", "label"):
-        texts, labels = text_columns(table), label_columns(table)
+        texts, labels = texts_and_labels(table)
         if len(texts) == len(labels) == 1:
             return texts[0] if kind == "text" else labels[0]
         hint = _choice(texts, labels)
@@ -180,8 +180,7 @@ def with_texts(table: Table, names: Sequence[str]) -> Table:
     keep = [not any(is_missing(table.columns[name][row]) for name in names) for row in range(len(table))]
     if all(keep) or keep.count(False) > FEW * len(keep):
         return table
-    places = [table.where(row) for row in range(len(table))]
-    return table.select(kept_rows(table.source, places, keep, f"have no text ({', '.join(map(repr, names))})"))
+    return table.kept(keep, f"have no text ({', '.join(map(repr, names))})")
 
 
 def input_columns(table: Table, columns: Mapping[str, str]) -> tuple[str, ...]:

@@ -61,6 +61,11 @@ class Table:
         columns = {name: [values[row] for row in rows] for name, values in self.columns.items()}
         return replace(self, columns=columns, lines=[self.lines[row] for row in rows])
 
+    def kept(self, keep: Sequence[bool], why: str) -> Table:
+        """The rows to keep; kept_rows counts the others in a warning, and raises DataError where there are no more."""
+        places = [self.where(row) for row in range(len(self))]
+        return self.select(kept_rows(self.source, places, keep, why))
+
     def sample(self) -> dict[str, Any]:
         """A value of each column, to tell what kind it holds: the first that is neither missing nor an empty list, but of
         numbers the first that is not whole, if any."""
@@ -125,9 +130,7 @@ def accepted(table: Table) -> Table:
     answers = table.columns.get("answer", ())
     if not answers or not set(answers) <= {"accept", *REFUSED}:
         return table
-    places = [table.where(row) for row in range(len(table))]
-    keep = [answer not in REFUSED for answer in answers]
-    return table.select(kept_rows(table.source, places, keep, "were rejected or ignored"))
+    return table.kept([answer not in REFUSED for answer in answers], "were rejected or ignored")
 
 
 def warn_of(source: str, what: str, first: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tlx.runtime.tables import Table
 
-__all__ = ["is_unnamed", "label_columns", "text_columns"]
+__all__ = ["is_unnamed", "texts_and_labels"]
 
 ROWS = 2000
 """So many tell whether a column holds texts."""
@@ -21,15 +21,12 @@ def is_unnamed(table: Table) -> bool:
     return list(table.columns) == [f"column {number}" for number in range(1, len(table.columns) + 1)]
 
 
-def text_columns(table: Table) -> list[str]:
-    """The columns that hold texts: of several words or long, of letters for the most part, and mostly different."""
-    return [name for name, values in table.columns.items() if _are_texts([str(v).strip() for v in values[:ROWS]])]
-
-
-def label_columns(table: Table) -> list[str]:
-    """The columns that hold labels: two or more short values that come again and again."""
-    texts = text_columns(table)
-    return [name for name, values in table.columns.items() if name not in texts and _are_labels(values)]
+def texts_and_labels(table: Table) -> tuple[list[str], list[str]]:
+    """The columns that hold texts: of several words or long, of letters for the most part, and mostly different. And those
+    that hold labels: two or more short values that come again and again."""
+    columns = table.columns
+    texts = [name for name, values in columns.items() if _are_texts([str(v).strip() for v in values[:ROWS]])]
+    return texts, [name for name, values in columns.items() if name not in texts and _are_labels(values)]
 
 
 def _are_texts(values: Sequence[str]) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tlx.runtime.errors import DataError
-from tlx.runtime.tables import accepted, is_missing, kept_rows
+from tlx.runtime.tables import accepted, is_missing
 
 if TYPE_CHECKING:
     from tlx.runtime.tables import Table
@@ -64,8 +64,7 @@ def decided(table: Table, column: str) -> Table:
     if all(keep) or not any(keep):
         return table
     mark = cells[keep.index(False)]
-    places = [table.where(row) for row in range(len(table))]
-    return table.select(kept_rows(table.source, places, keep, f"have no label ({mark!r})"))
+    return table.kept(keep, f"have no label ({mark!r})")
 
 
 def read_column(table: Table, column: str, oos: str | None) -> tuple[list[Any], bool]:

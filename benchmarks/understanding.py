@@ -36,7 +36,6 @@ class Case:
     suffix: str
     metric: str
     epochs: float
-    chinese: bool = False
     columns: tuple[str, ...] = ()
     student: tuple[str, ...] = ("--layers", "2")
     settings: tuple[str, ...] = ()
@@ -59,12 +58,12 @@ CASES = (
     Case(name="ud_english_ewt", folder="ud_english_ewt", task="token-classification", suffix=".conll", metric="accuracy", epochs=4),
     Case(name="squadshifts_wiki", share=0.35, folder="squadshifts_wiki", task="question-answering", suffix=".json", metric="f1", epochs=3),
     Case(name="gutenberg_en", folder="gutenberg_en", task="fill-mask", suffix=".txt", metric="token_accuracy", epochs=3, student=()),
-    Case(name="csl_category", folder="csl_category", task="text-classification", suffix=".csv", metric="accuracy", epochs=6, chinese=True, student=CONVOLUTION),
-    Case(name="crosswoz_intent", folder="crosswoz_intent", task="text-classification", suffix=".csv", metric="accuracy", epochs=8, chinese=True, student=CONVOLUTION),
-    Case(name="weibo_ner", folder="weibo_ner", task="token-classification", suffix=".conll", metric="f1", epochs=8, chinese=True),
-    Case(name="ud_chinese_pos", folder="ud_chinese_pos", task="token-classification", suffix=".conll", metric="accuracy", epochs=8, chinese=True),
-    Case(name="cmrc2018", share=0.35, folder="cmrc2018", task="question-answering", suffix=".json", metric="f1", epochs=3, chinese=True),
-    Case(name="zh_webdocs", folder="zh_webdocs", task="fill-mask", suffix=".txt", metric="token_accuracy", epochs=3, chinese=True, student=()),
+    Case(name="csl_category", folder="csl_category", task="text-classification", suffix=".csv", metric="accuracy", epochs=6, student=CONVOLUTION),
+    Case(name="crosswoz_intent", folder="crosswoz_intent", task="text-classification", suffix=".csv", metric="accuracy", epochs=8, student=CONVOLUTION),
+    Case(name="weibo_ner", folder="weibo_ner", task="token-classification", suffix=".conll", metric="f1", epochs=8),
+    Case(name="ud_chinese_pos", folder="ud_chinese_pos", task="token-classification", suffix=".conll", metric="accuracy", epochs=8),
+    Case(name="cmrc2018", share=0.35, folder="cmrc2018", task="question-answering", suffix=".json", metric="f1", epochs=3),
+    Case(name="zh_webdocs", folder="zh_webdocs", task="fill-mask", suffix=".txt", metric="token_accuracy", epochs=3, student=()),
 )  # fmt: skip
 STAGES = ("torch", "fp32", "int8", "student int8", "peer")
 
@@ -80,7 +79,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--test-rows", type=int, default=2000, help="at most so many test examples")
     parser.add_argument("--only", action="append", help="names of cases (repeatable)")
     parser.add_argument("--skip-peer", action="store_true")
-    parser.add_argument("--random", action="store_true", help="for Chinese, also start from random weights")
+    parser.add_argument("--random", action="store_true", help="also start from random weights")
     parser.add_argument("--measured", action="store_true", help="measure nothing: tell what the work folder holds")
     parser.add_argument("--page", type=Path, help="write the table as a Markdown page")
     add_output(parser)
@@ -287,7 +286,7 @@ def main() -> None:
         if options.measured and "torch" not in kept_figures(place_of(case, options)):
             continue
         results[case.name] = kept_figures(place_of(case, options)) if options.measured else measure(case, options)
-        if options.random and case.chinese and not options.measured:
+        if options.random and not case.oos and not options.measured:
             measure(case, options, random=True)
         from_nothing = kept_figures(place_of(case, options, random=True))
         if "torch" in from_nothing:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tlx.train.defaults import augment_count, resolve_training
+from tlx.train.defaults import augment_count, resolve_dropout, resolve_training
 from tlx.train.recipe import Recipe, recipe_from
 
 CPU = torch.device("cpu")
@@ -72,3 +72,20 @@ def test_what_the_recipe_says_stands() -> None:
     recipe = made("convolution", distils=True).updated("train", epochs=9.0).updated("augment", count=77)
     assert augment_count(recipe, 1_000, 500) == 77
     assert epochs(recipe, 1_000, 500) == 9
+
+
+@pytest.mark.parametrize(
+    ("student", "transfer", "given", "expected"),
+    [
+        ("convolution", 1_001, None, 0.0),
+        ("convolution", 1_000, None, None),
+        ("convolution", 0, None, None),
+        ("convolution", 20_000, 0.3, 0.3),
+        ("transformer", 20_000, None, None),
+    ],
+)
+def test_small_students_of_many_transfer_texts_have_no_dropout_unless_the_recipe_says_so(
+    student: str, transfer: int, given: float | None, expected: float | None
+) -> None:
+    recipe = made(student, distils=True).updated("train", dropout=given)
+    assert resolve_dropout(recipe, 1_000, transfer).train.dropout == expected

@@ -48,16 +48,14 @@ class Student:
         return frozenset(name for name, _ in self.model.named_parameters()) if self.random else self.fresh
 
 
-def build(
-    section: ModelSection, task: TrainTask, teachers: Sequence[Teacher], texts: Sequence[str], dropout: float | None
-) -> Student:
+def build(section: ModelSection, task: TrainTask, teachers: Sequence[Teacher], texts: Sequence[str]) -> Student:
     """The student of the recipe. `texts` (training and transfer texts) decide which tokens a pruned vocabulary keeps.
 
     Raises UsageError when neither base nor teacher is given, or a size does not fit.
     """
     check_start(section)
     if section.student != "transformer":
-        return _small(section, task, teachers, texts, dropout)
+        return _small(section, task, teachers, texts)
     if section.base is not None:
         model, tokenizer, fresh = _from_base(section.base, task, texts, random_weights=section.random_weights)
     else:
@@ -85,8 +83,6 @@ def build(
     if section.vocabulary is not None and section.vocabulary < len(tokenizer):
         tokenizer, rows = prune_tokenizer(tokenizer, count_tokens(tokenizer, texts), section.vocabulary)
         _keep_rows(model, rows, tokenizer)
-    if dropout is not None:
-        _set_dropout(model, dropout)
     from_teacher = section.base is None or bool(teachers and section.base == teachers[0].source)
     return Student(
         model=model,
@@ -108,9 +104,7 @@ def _from_base(
     return model, tokenizer, frozenset(missing)
 
 
-def _small(
-    section: ModelSection, task: TrainTask, teachers: Sequence[Teacher], texts: Sequence[str], dropout: float | None
-) -> Student:
+def _small(section: ModelSection, task: TrainTask, teachers: Sequence[Teacher], texts: Sequence[str]) -> Student:
     if not task.small_students:
         raise UsageError(f"--student {section.student} has no head for {task.name}: use --student transformer")
     if section.layers is not None:
@@ -127,7 +121,6 @@ def _small(
         num_labels=task.runtime.width or 1,
         pad_token_id=tokenizer.pad_token_id or 0,
         hidden_size=section.hidden,
-        dropout=dropout,
         head=task.half.architecture,
     )
     for name, value in task.config_changes().items():
@@ -135,13 +128,6 @@ def _small(
     if not section.random_weights:
         init_embeddings(student, model.get_input_embeddings().weight.detach().cpu()[torch.from_numpy(rows)])
     return Student(model=student, tokenizer=tokenizer, random=True)
-
-
-def _set_dropout(model: PreTrainedModel, dropout: float) -> None:
-    """For this run only: the config, and so the next run that starts from the folder, keeps what the family had."""
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = dropout
 
 
 def _append_rows(model: PreTrainedModel, count: int) -> None:

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from tlx.runtime.tasks.task import Task
 from tlx.train.recipe import Recipe
 
-__all__ = ["READS", "USUAL_TOKENS", "augment_count", "bf16_pays", "resolve_max_tokens", "resolve_training"]
+__all__ = [
+    "READS",
+    "USUAL_TOKENS",
+    "augment_count",
+    "bf16_pays",
+    "resolve_dropout",
+    "resolve_max_tokens",
+    "resolve_training",
+]
 
 STEPS = 1000
 """A run of a transformer has so many steps or more, as long as a step keeps a quarter of its usual rows."""
@@ -37,6 +45,15 @@ def augment_count(recipe: Recipe, labelled: int, tokens: float) -> int:
     if recipe.model.student == "transformer":
         return int(min(2 * labelled, 30_000 / _weight(tokens)))
     return int(min(max(16 * labelled, 20_000), 240_000) / _weight(tokens))
+
+
+def resolve_dropout(recipe: Recipe, labelled: int, transfer: int) -> Recipe:
+    """The recipe with dropout 0 for a small student with more transfer texts than labelled ones, unless it says otherwise: what
+    it learns of them is the teacher's answer to each, which is no noise to be kept from learning by heart
+    (benchmarks/LOG.md). Otherwise dropout is what the model's configuration has."""
+    if recipe.train.dropout is None and recipe.model.student != "transformer" and transfer > labelled:
+        return recipe.updated("train", dropout=0.0)
+    return recipe
 
 
 def resolve_max_tokens(recipe: Recipe, lengths: NDArray[np.int64], limit: int, task: Task) -> Recipe:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["ByteDropout", "Stream", "replace_dropout"]
+__all__ = ["ByteDropout", "Stream", "replace_dropout", "set_dropout"]
 
 
 ONES: dict[torch.dtype, np.unsignedinteger[Any]] = {
@@ -69,3 +69,10 @@ def replace_dropout(model: nn.Module, seed: int) -> Stream:
             if type(child) is nn.Dropout:
                 setattr(parent, name, ByteDropout(child.p, stream))
     return stream
+
+
+def set_dropout(model: nn.Module, p: float) -> None:
+    """For this run only: the config, and so the next run that starts from the folder, keeps what the family had."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = p

@@ -96,6 +96,7 @@ class TrainSection:
     max_grad_norm: float = _number(1.0, 0.001, 1e6)
     label_smoothing: float = _number(0.0, 0, 0.9)
     dropout: float | None = _number(None, 0, 0.9)
+    """Left out: what the model's configuration has, and 0 for a small student with more transfer texts than labelled ones."""
     metric: str | None = None
     """The validation figure that chooses the weights. Left out: the task's main one."""
     patience: int = _number(4, 1, 10_000)

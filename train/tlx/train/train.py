@@ -22,6 +22,8 @@ from tlx.train.beforehand import Files
 from tlx.train.building import Student, build
 from tlx.train.checkpoint import Progress
 from tlx.train.console import Advance, Console
+from tlx.train.defaults import resolve_dropout
+from tlx.train.dropout import set_dropout
 from tlx.train.loop import Fit, Report, fit, judge
 from tlx.train.objective import HiddenStates, Objective
 from tlx.train.preparing import Prepared, prepare
@@ -124,7 +126,7 @@ def _run(
     console.say(f"{len(data.train)} training and {len(data.validation)} validation rows from {data.train.source}")
     teachers = [load_teacher(source, type(task), accelerator.device, models) for source in recipe.model.teachers]
     recipe = _adopt(recipe, task, teachers, console)
-    student, inputs = _student(recipe, task, data, teachers, console)
+    recipe, student, inputs = _student(recipe, task, data, teachers, console)
     if accelerator.is_main_process and not resume:
         begin(folder, given, hashes)
     with accelerator.main_process_first():
@@ -163,16 +165,19 @@ def _run(
 
 def _student(
     recipe: Recipe, task: TrainTask, data: Data, teachers: Sequence[Teacher], console: Console
-) -> tuple[Student, list[Input]]:
-    """The model to train, as the task begins it, and the inputs that its teachers shall label."""
+) -> tuple[Recipe, Student, list[Input]]:
+    """The model to train, as the task begins it, the inputs that its teachers shall label, and the recipe with its dropout."""
     if recipe.model.base is not None or teachers:
         task.start_from(recipe.model.base or teachers[0].source)
     inputs = transfer_inputs(recipe, task, data, teachers, console)
+    recipe = resolve_dropout(recipe, len(data.train), len(inputs))
     every_text = [*data.train.texts, *Examples(source="", inputs=inputs).texts]
-    student = build(recipe.model, task, teachers, every_text, recipe.train.dropout)
+    student = build(recipe.model, task, teachers, every_text)
+    if recipe.train.dropout is not None:
+        set_dropout(student.model, recipe.train.dropout)
     task.adopt_tokenizer(student.tokenizer)
     task.begin(student.model, student.untrained)
-    return student, inputs
+    return recipe, student, inputs
 
 
 def _objective(

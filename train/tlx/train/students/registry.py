@@ -59,7 +59,6 @@ def build_student(
     hidden_size: int | None = None,
     head_size: int | None = None,
     layers: int | None = None,
-    dropout: float | None = None,
     head: str = "SequenceClassification",
 ) -> PreTrainedModel:
     """A student of random weights, registered and ready to train. A size of None is the architecture's default.
@@ -77,7 +76,6 @@ def build_student(
         "hidden_size": hidden_size,
         "head_size": head_size,
         "layers": layers,
-        "dropout": dropout,
     }
     given = {name: value for name, value in wanted.items() if value is not None}
     has = _SIZES[kind]
@@ -99,9 +97,9 @@ def build_student(
     return getattr(transformers, f"AutoModelFor{head}").from_config(config)
 
 
-_SMALL = {"embedding_size": "embedding_size", "head_size": "head_size", "dropout": "dropout"}
+_SMALL = {"embedding_size": "embedding_size", "head_size": "head_size"}
 _SIZES: dict[str, dict[str, str]] = {
-    "transformer": {"hidden_size": "hidden_size", "layers": "num_hidden_layers", "dropout": "hidden_dropout_prob"},
+    "transformer": {"hidden_size": "hidden_size", "layers": "num_hidden_layers"},
     "convolution": {**_SMALL, "hidden_size": "channels"},
     "gru": {**_SMALL, "hidden_size": "hidden_size"},
     "bag": _SMALL,
@@ -109,7 +107,7 @@ _SIZES: dict[str, dict[str, str]] = {
 
 
 def _transformer(
-    vocab_size: int, num_labels: int, pad_token_id: int, sizes: dict[str, float], head_name: str
+    vocab_size: int, num_labels: int, pad_token_id: int, sizes: dict[str, int], head_name: str
 ) -> PreTrainedModel:
     """A BERT with heads of 32 (64 from width 512)."""
     import transformers

@@ -67,7 +67,6 @@ def test_what_csv_writes_is_read_back(rows: list[tuple[str, str]], quoting: int,
     [
         ('text,label\n"open,pos\nb,neg\n', 2),
         ('text,label\na,pos\n"b" c,neg\nd,pos\n', 3),
-        ('text\tlabel\n"a\tb\tpos\nc\n', 2),
     ],
 )
 def test_a_quotation_that_does_not_close_its_field_is_refused_with_its_line(text: str, line: int) -> None:
@@ -134,3 +133,15 @@ def test_a_first_row_that_is_evidently_data_is_read_as_such(text: str) -> None:
 @pytest.mark.parametrize("header", ["0,1", "text,2019", "What did you like about it,label", "#1 ID,#1 String"])
 def test_names_with_numbers_or_long_ones_stay_names(header: str) -> None:
     assert list(read(f"{header}\na,b\n")[0]) == header.split(",")
+
+
+def test_the_line_without_a_tab_is_named_and_not_a_quotation_before_it() -> None:
+    with pytest.raises(DataError, match="line 4 has 1 fields, the header has 2: part the fields by tabs"):
+        read('text\tlabel\n"Hello" she said\tpos\nb\tneg\nno tab here\n', "\t")
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t"])
+def test_a_file_of_nothing_but_line_ends_is_empty(delimiter: str) -> None:
+    for text in ("", "\n\r\n", "sep=;\n"):
+        with pytest.raises(DataError, match="is empty: wanted a header and rows"):
+            read(text, delimiter)

@@ -13,7 +13,7 @@ from tlx.runtime.errors import DataError
 from tlx.runtime.examples import Examples
 from tlx.runtime.folder import Manifest
 from tlx.runtime.tables import iterate_texts, read_table
-from tlx.runtime.tasks import task_named
+from tlx.runtime.tasks import guess_task, task_named
 from tlx.runtime.tasks.classification import TextClassification
 
 
@@ -256,7 +256,9 @@ def test_columns_told_to_training_serve_where_the_file_has_them(tmp_path: Path) 
     assert trained_columns(manifest, path, {}) == {"text": "v2", "label": "toxic,threat"}
     assert trained_columns(manifest, path, {"text": "body"}) == {"text": "body", "label": "toxic,threat"}
     assert trained_columns(manifest, write(tmp_path, "e.csv", "text,label\na,x\n"), {}) == {}
-    assert trained_columns(manifest, write(tmp_path, "f.conll", "a O\n"), {})["text"] == "v2"
+    assert trained_columns(manifest, write(tmp_path, "f.conll", "a O\n"), {}) == {}
+    numbered = manifest._replace(lineage={"recipe": {"data": {"text": "2", "label": "4"}}})
+    assert trained_columns(numbered, tmp_path / "f.conll", {"label": "3"}) == {"text": "2", "label": "3"}
 
 
 @pytest.mark.parametrize(
@@ -302,3 +304,46 @@ def test_minus_is_a_label_beside_plus(tmp_path: Path) -> None:
 def test_a_refusal_says_the_fix(name: str, content: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         parse(write(tmp_path, name, content))
+
+
+def test_the_column_of_labels_is_no_text_of_a_pair(tmp_path: Path) -> None:
+    rows = "".join(f"what is {n},{'yes' if n % 2 else 'no'}\n" for n in range(4))
+    asked = write(tmp_path, "d.csv", "question,answer\n" + rows)
+    examples = parse(asked, label="answer")
+    assert list(examples.inputs)[:2] == ["what is 0", "what is 1"]
+    assert list(examples.gold or ()) == ["no", "yes", "no", "yes"]
+    marked = write(tmp_path, "m.csv", "query,document,spam\na,1,0\nb,0,1\n")
+    assert list(parse(marked, label="document,spam").inputs) == ["a", "b"]
+
+
+def test_several_labels_stay_several_in_a_file_too_small_to_tell(tmp_path: Path) -> None:
+    model = TextClassification(labels=("a", "b", "c"), multi_label=True)
+    few = write(tmp_path, "few.csv", "text,labels\nx,a|b\ny,c|a\nz,b\n")
+    assert list(model.examples_of(few, {}).gold or ()) == [("a", "b"), ("c", "a"), ("b",)]
+    whole = Examples(
+        source="train", inputs=["x"], labels=("a", "b", "c"), settings={"multi_label": True, "pair": False}
+    )
+    beside = TextClassification.read_beside(few, {}, whole, split="validation")
+    assert beside.labels == ("a", "b", "c")
+    assert beside.settings["multi_label"]
+    strange = write(tmp_path, "strange.csv", "text,labels\nx,a|b\ny,c|d\n")
+    assert list(model.examples_of(strange, {}).gold or ()) == ["a|b", "c|d"]
+
+
+@pytest.mark.parametrize("name", ["text-classification", "regression"])
+def test_validation_rows_have_the_form_of_the_training_rows(name: str, tmp_path: Path) -> None:
+    single = write(tmp_path, "train.csv", "query,score\na,1\nb,2\n")
+    pairs = write(tmp_path, "validation.csv", "query,document,score\nc,d,1\ne,f,2\n")
+    columns = {"label": "score"}
+    half = task_named(name)
+    for train, other, wanted in ((single, pairs, ["c", "e"]), (pairs, pairs, [("c", "d"), ("e", "f")])):
+        examples = half.read(train, columns)
+        assert list(half.read_beside(other, columns, examples, split="validation").inputs) == wanted
+    with pytest.raises(DataError, match="no two columns that look like pairs of texts .*--text-pair"):
+        half.read_beside(single, columns, half.read(pairs, columns), split="validation")
+
+
+def test_several_named_columns_of_labels_are_no_regression(tmp_path: Path) -> None:
+    table = write(tmp_path, "d.csv", "text,rating,toxic,obscene\na,1,0,1\nb,5,1,0\n")
+    assert guess_task(table, {"label": "toxic, obscene"}) == "text-classification"
+    assert guess_task(table, {"label": "rating"}) == "regression"

@@ -123,12 +123,12 @@ def test_a_row_out_of_scope_is_drawn_to_the_uniform_distribution() -> None:
 def test_texts_out_of_scope_serve_the_threshold_and_half_of_them_training_if_asked(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "oos.csv", [(text, "oos") for text in STRANGE])
     first, second = examples(["a", "b"]), examples(["c"])
-    kept, held, sources = task_of(oos=str(path)).completed(first, second, 0)
+    kept, held, sources = task_of(oos=str(path)).completed(first, second, {}, 0)
     assert kept == first
     assert list(held.inputs)[1:] == STRANGE
     assert list(held.gold or ()) == ["c", *[None] * 25]
     assert [part.sha256 for part in sources] == [sources[0].sha256]
-    kept, held, _ = task_of(oos=str(path), oos_train=True).completed(first, second, 0)
+    kept, held, _ = task_of(oos=str(path), oos_train=True).completed(first, second, {}, 0)
     assert (len(kept), len(held)) == (2 + 12, 1 + 13)
     assert {*kept.inputs[2:], *held.inputs[1:]} == set(STRANGE)
 
@@ -136,11 +136,11 @@ def test_texts_out_of_scope_serve_the_threshold_and_half_of_them_training_if_ask
 def test_a_plain_list_of_texts_is_read_too(tmp_path: Path) -> None:
     path = tmp_path / "oos.txt"
     path.write_text("why is the sky blue\n\nwho\n", encoding="utf-8")
-    held = task_of(oos=str(path)).completed(examples(["a"]), examples(["b"]), 0)[1]
+    held = task_of(oos=str(path)).completed(examples(["a"]), examples(["b"]), {}, 0)[1]
     assert list(held.inputs)[1:] == ["why is the sky blue", "who"]
     path.write_text("only one\n", encoding="utf-8")
     with pytest.raises(DataError, match="has one text: task.oos_train wants two"):
-        task_of(oos=str(path), oos_train=True).completed(examples(["a"]), examples(["b"]), 0)
+        task_of(oos=str(path), oos_train=True).completed(examples(["a"]), examples(["b"]), {}, 0)
 
 
 def test_options_that_contradict_are_refused() -> None:
@@ -234,3 +234,11 @@ def test_a_folder_of_several_labels_has_its_thresholds_and_figures(base: Path, t
     assert engine.task.thresholds == tuple(manifest.settings["thresholds"])  # type: ignore[attr-defined]
     figures = evaluate(engine, TextClassification.read(path, {}))["metrics"]
     assert figures == pytest.approx(result.metrics, abs=0.02)
+
+
+def test_texts_out_of_scope_stand_in_the_column_that_was_named(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "oos.csv", [("who", "web"), ("why", "web")], ("phrase", "source"))
+    held = task_of(oos=str(path)).completed(examples(["a"]), examples(["b"]), {"text": "phrase"}, 0)[1]
+    assert list(held.inputs)[1:] == ["who", "why"]
+    with pytest.raises(DataError, match="name it with --text"):
+        task_of(oos=str(path)).completed(examples(["a"]), examples(["b"]), {}, 0)

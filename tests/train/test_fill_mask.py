@@ -265,3 +265,9 @@ def test_a_tokenizer_without_mask_token_is_refused() -> None:
     tokenizer.mask_token = None
     with pytest.raises(UsageError, match="the tokenizer has no mask token: start from a --base"):
         made_task(tokenizer)
+
+
+@pytest.mark.parametrize(("source", "least"), [("a.txt", 128), ("a.txt.gz", 128), ("a.jsonl", 64)])
+def test_lines_are_joined_into_rows_of_more_tokens_than_a_line_has(source: str, least: int) -> None:
+    task = made_task(word_piece(), source)
+    assert (task.block, task.least_tokens) == (least == 128, least)

@@ -16,9 +16,10 @@ from tlx.runtime import tables
 from tlx.runtime.errors import DataError, FolderError, TlxError, UsageError
 from tlx.runtime.folder import file_record
 from tlx.runtime.tasks.task import Encoded
+from tlx.train.beforehand import check_start
 from tlx.train.console import Console
 from tlx.train.pretrained import load_tokenizer, model_hashes
-from tlx.train.reading import check_models, read_data
+from tlx.train.reading import check_models, hashes_of, read_data
 from tlx.train.tasks import train_task
 from tlx.train.teachers import Teacher, ask_teachers, load_teacher
 from tlx.train.train import train
@@ -171,3 +172,30 @@ def test_a_classifier_takes_no_words_in_columns(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "u.conll").write_text("play O\n")
     with pytest.raises(TlxError, match=r"u\.conll ends in \.conll: wanted \.csv"):
         unlabelled(tmp_path / "u.conll", "text-classification", tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("header", ["Text", "Phrase"])
+def test_the_only_column_of_a_file_holds_its_texts_whatever_its_name(
+    header: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "u.csv").write_text(f"{header}\nplay jazz\nstop\n")
+    assert unlabelled(tmp_path / "u.csv", "text-classification", tmp_path, monkeypatch) == ["play jazz", "stop"]
+
+
+def test_files_that_a_pattern_or_a_folder_stands_for_are_hashed(tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    (more / "a.txt").write_text("one\n")
+    (more / "b.txt").write_text("two\n")
+    given = write_csv(tmp_path / "train.csv", rows(40, 1))
+    for source in (str(more / "*.txt"), str(more)):
+        made, data, _ = read_data(recipe(given, data={"unlabelled": [source]}, model={"teachers": ["t"]}))
+        found = hashes_of(made, data)
+        assert {str(more / "a.txt"), str(more / "b.txt")} <= found.keys()
+
+
+def test_a_base_that_would_do_nothing_is_refused(tmp_path: Path) -> None:
+    given = write_csv(tmp_path / "train.csv", rows(40, 1))
+    made = recipe(given, model={"base": "b", "teachers": ["t"], "student": "convolution"})
+    with pytest.raises(TlxError, match="--student convolution starts from its first teacher's words, and --base b"):
+        check_start(made.model)

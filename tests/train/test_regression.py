@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from tests.train.conftest import recipe, rows, write_csv
+from transformers import AutoModelForSequenceClassification
 
 from tlx.runtime import DataError, TlxError, UsageError
 from tlx.runtime.evaluate import evaluate
@@ -180,13 +181,24 @@ def test_a_constant_score_is_refused(tmp_path: Path, base: Path) -> None:
 
 def test_a_validation_file_of_another_form_is_refused(tmp_path: Path, base: Path, source: Path) -> None:
     other = paired(tmp_path / "pairs.csv", 10)
-    with pytest.raises(DataError, match="does not hold single texts as the training data does"):
+    with pytest.raises(
+        DataError, match=r"pairs\.csv has no column that looks like a text \(it has: sentence1, sentence2"
+    ):
         run(source, tmp_path / "m", base, data={"validation": str(other)})
 
 
 def test_a_classifier_is_no_teacher_of_scores(tmp_path: Path, source: Path, teacher: Path) -> None:
     with pytest.raises(DataError, match="gives 3 labels, the data has scores"):
         run(source, tmp_path / "m", None, model={"teachers": [str(teacher)], "layers": 1})
+
+
+def test_a_cross_encoder_that_ends_in_a_sigmoid_is_no_teacher_of_scores(base: Path, source: Path) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(base, num_labels=1)
+    task = TrainRegression(Regression.read(source, {}), {})
+    with pytest.raises(DataError, match="puts its output through a sigmoid .* with --base cross"):
+        task.check_teacher(model, "cross")
+    model.config.problem_type = "regression"
+    task.check_teacher(model, "cross")
 
 
 def test_wrong_options_are_all_told(source: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tlx.runtime.errors import DataError
@@ -102,15 +102,17 @@ MOST_LISTED = 20
 LONG_NAME = 40  # characters; what is longer is hardly a column's name
 
 
-def pick_column(table: Table, kind: str, names: Sequence[str], asked: str | None) -> str:
-    """The column asked for, the first of the usual `names` that is there, or, where columns have no names, the only one that
-    holds what `kind` (text, label) says. Raises DataError listing the columns."""
+def pick_column(
+    table: Table, kind: str, names: Sequence[str], asked: str | None, *, taken: Collection[str] = ()
+) -> str:
+    """The column asked for, the first of the usual `names` that is there and not `taken`, or, where columns have no names, the
+    only one that holds what `kind` (text, label) says. Raises DataError listing the columns."""
     there = ", ".join(list(table.columns)[:MOST_LISTED]) + (", …" if len(table.columns) > MOST_LISTED else "")
     if asked is not None:
         if asked not in table.columns:
             raise DataError(f"{table.source} has no column {asked!r} (it has: {there}): name one with --{kind}")
         return asked
-    lowered = {name.lower(): name for name in reversed(list(table.columns))}
+    lowered = _lowered(table, taken)
     for name in names:
         if name in lowered:
             return lowered[name]
@@ -146,14 +148,15 @@ def _choice(texts: Sequence[str], labels: Sequence[str]) -> str:
 def pick_pair(table: Table, columns: Mapping[str, str]) -> tuple[str, str] | None:
     """The two columns of a pair of texts: those asked for as "text" and "text_pair", or usual names that are both there.
 
-    None when the table holds single texts. Raises DataError when one that was asked for is not there.
+    None when the table holds single texts. A column that was asked for as the "label" is no text. Raises DataError when one
+    that was asked for is not there.
     """
     if "text_pair" in columns:
         first = pick_column(table, "text", [pair[0] for pair in PAIR_NAMES], columns.get("text"))
         return first, pick_column(table, "text-pair", (), columns["text_pair"])
     if "text" in columns:
         return None
-    lowered = {name.lower(): name for name in table.columns}
+    lowered = _lowered(table, _asked_labels(columns))
     return next(((lowered[a], lowered[b]) for a, b in PAIR_NAMES if a in lowered and b in lowered), None)
 
 
@@ -183,9 +186,32 @@ def with_texts(table: Table, names: Sequence[str]) -> Table:
     return table.kept(keep, f"have no text ({', '.join(map(repr, names))})")
 
 
-def input_columns(table: Table, columns: Mapping[str, str]) -> tuple[str, ...]:
-    """The columns that hold the inputs: one of texts, or the two of a pair."""
-    return pick_pair(table, columns) or (pick_column(table, "text", TEXT_NAMES, columns.get("text")),)
+def input_columns(table: Table, columns: Mapping[str, str], *, pair: bool | None = None) -> tuple[str, ...]:
+    """The columns that hold the inputs: one of texts, or the two of a pair; `pair`, where given, says which of both.
+
+    Raises DataError when they are not there.
+    """
+    two = pick_pair(table, columns) if pair is not False else None
+    if two is not None:
+        return two
+    if pair:
+        there = ", ".join(list(table.columns)[:MOST_LISTED])
+        raise DataError(
+            f"{table.source} has no two columns that look like pairs of texts (it has: {there}): name them with --text and "
+            "--text-pair"
+        )
+    return (pick_column(table, "text", TEXT_NAMES, columns.get("text"), taken=_asked_labels(columns)),)
+
+
+def _asked_labels(columns: Mapping[str, str]) -> set[str]:
+    """The columns that "label" names: one, or several between commas."""
+    asked = columns.get("label", "")
+    return {asked, *(name.strip() for name in asked.split(","))}
+
+
+def _lowered(table: Table, taken: Collection[str]) -> dict[str, str]:
+    """The columns that are not taken, by their names in lower case; the first of those that differ in case alone."""
+    return {name.lower(): name for name in reversed(list(table.columns)) if name not in taken}
 
 
 def inputs_in(table: Table, names: Sequence[str], *, blank: bool = False) -> list[Input]:
@@ -217,7 +243,8 @@ def trained_columns(manifest: Manifest, source: Source, asked: Mapping[str, str]
     if not before:
         return dict(asked)
     if file_format(source) in COLUMNS:
-        return {**before, **asked}
+        # Columns of words have numbers; a name is of the table that training read.
+        return {**{key: name for key, name in before.items() if name.isdigit()}, **asked}
     there = set(read_table(source).columns)
     known = {
         key: name for key, name in before.items() if name in there or {n.strip() for n in name.split(",")} <= there

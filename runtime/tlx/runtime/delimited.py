@@ -42,7 +42,9 @@ def read_delimited(path: Path, text: str, delimiter: str) -> tuple[dict[str, lis
     elif delimiter == ",":
         header = _QUOTED.sub("", text.split("\n", 1)[0])
         delimiter = next((sign for sign in (",", *OTHERS) if sign in header), ",")
-    rows = _plain_rows(text) if delimiter == "\t" else None
+    if not text.strip("\r\n"):
+        raise DataError(f"{path} is empty: wanted a header and rows")
+    rows = _plain_rows(path, text) if delimiter == "\t" else None
     if rows is None and delimiter == "," and told is None:
         rows = _rows_of_unknown_kind(path, text)
     (first, names), *rows = rows or _quoted_rows(path, text, delimiter)
@@ -72,15 +74,25 @@ def _is_data(names: Sequence[str]) -> bool:
     return numbers > 0 and any(len(name.split()) + len(_CJK.findall(name)) // 2 >= SENTENCE for name in names)
 
 
-def _plain_rows(text: str) -> list[Row] | None:
-    """The rows of tab-separated lines; None where quotation is meant: around every name, or lines are not of one length."""
+def _plain_rows(path: Path, text: str) -> list[Row] | None:
+    """The rows of tab-separated lines; None where quotation is meant: around every name, or lines are not of one length but
+    their fields in quotation are. Raises DataError naming the first line of another length where both fail."""
     rows = [
         (number, line.split("\t"))
         for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1)
         if line.strip("\r")
     ]
     names = rows[0][1]
-    if all(map(_is_quoted, names)) or any(len(fields) != len(names) for _, fields in rows):
+    if all(map(_is_quoted, names)):
+        return None
+    ragged = next(((number, len(fields)) for number, fields in rows if len(fields) != len(names)), None)
+    if ragged is not None:
+        try:
+            _quoted_rows(path, text, "\t")
+        except DataError as error:
+            raise DataError(
+                f"{path} line {ragged[0]} has {ragged[1]} fields, the header has {len(names)}: part the fields by tabs"
+            ) from error
         return None
     return [(line, [_unquoted(field) for field in fields]) for line, fields in rows]
 

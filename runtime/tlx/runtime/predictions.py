@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -18,7 +17,7 @@ from tlx.runtime.predictor import Predictor
 from tlx.runtime.tables import Source, Table, iterate_texts
 from tlx.runtime.tasks import Task
 from tlx.runtime.tasks.task import Input
-from tlx.runtime.text_files import open_bytes, suffix_of
+from tlx.runtime.text_files import read_text, suffix_of
 
 __all__ = [
     "check_output",
@@ -98,11 +97,8 @@ def read_file(source: Source, task: Task, columns: Mapping[str, str]) -> list[In
         and path.is_file()
         and (found == ".txt" or (found in COLUMNS and not task.recognises(found, {})))
     ):
-        with TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline="\n") as stream:
-            inputs = list(_lines(stream, str(path), task.input_names))
-        if not inputs:
-            raise DataError(f"{path} is empty: wanted one input a line")
-        return inputs
+        text = read_text(path, "one input a line")[0]
+        return list(_lines(text.removesuffix("\n").split("\n"), str(path), task.input_names))
     return task.inputs_of(path, columns)
 
 
@@ -211,13 +207,21 @@ def _write_csv(records: Iterable[Record], stream: IO[str]) -> int:
 
 
 def _flat(record: Record) -> Record:
-    """Plain values. A list of answers is one JSON list for each of their fields: labels, scores, …"""
+    """Plain values. A list of answers is one JSON list for each of their fields: labels, scores, …; lists of such lists (those of
+    several masks) are lists of lists."""
     flat: Record = {}
     for name, value in record.items():
-        if isinstance(value, list) and all(isinstance(item, dict) for item in value):
-            fields = dict.fromkeys(field for item in value for field in item) or {name.removesuffix("s"): None}
+        nested = isinstance(value, list) and bool(value) and all(isinstance(item, list) for item in value)
+        items = [item for part in value for item in part] if nested else value
+        if isinstance(items, list) and all(isinstance(item, dict) for item in items):
+            fields = dict.fromkeys(field for item in items for field in item) or {name.removesuffix("s"): None}
             for field in fields:
-                flat[f"{field}s"] = json.dumps([item.get(field) for item in value], ensure_ascii=False)
+                told = (
+                    [[item.get(field) for item in part] for part in value]
+                    if nested
+                    else [item.get(field) for item in items]
+                )
+                flat[f"{field}s"] = json.dumps(told, ensure_ascii=False)
         else:
             flat[name] = json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
     return flat

@@ -40,7 +40,7 @@ class Table:
     """Columns of equal length as they stood in the file. `lines[i]` is the line (from 1) where row i starts, or where the
     table came from several files a file and its line.
 
-    `sha256` is that of the file's bytes ("" for a data set that is not a file).
+    `sha256` is that of the file's bytes (of a data set that is not a file, datasets' fingerprint).
     """
 
     source: str

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from tlx.runtime.column_files import COLUMNS, file_format, read_sentences
 from tlx.runtime.columns import TEXT_NAMES, column_texts, pick_column
@@ -26,7 +26,9 @@ __all__ = [
     "Words",
     "find_words",
     "holds_tags",
+    "is_columns",
     "join_words",
+    "joined_words",
     "ordered_tags",
     "read_conll",
     "read_tagged",
@@ -66,17 +68,41 @@ def read_tagged(source: Source, columns: Mapping[str, str], *, split: str = "tra
     `columns` may name "text" (the tokens or texts) and "label" (the tags or spans). Rows without a token, and those that an
     annotator rejected, are left out, which a warning counts; with `every_row` they stay. Raises DataError with file and line.
     """
-    if not isinstance(source, Table) and (file_format(source) in COLUMNS or suffix_of(source) == ".txt"):
+    if is_columns(source) or (not isinstance(source, Table) and suffix_of(source) == ".txt"):
         return read_conll(source, columns, every_row=every_row)
     table = read_table(source, split=split)
-    sample = table.sample()
-    tokens = next((name for name in (columns.get("text"), *TOKEN_NAMES) if _is_tokens(sample.get(name or ""))), None)
+    tokens = _token_column(table, columns.get("text"))
     if tokens is None:
         return _spanned(table, columns, every_row=every_row)
     tags = pick_column(table, "label", TAG_NAMES, columns.get("label"))
     pairs = [_same_length(table, row, tokens, tags) for row in range(len(table))]
     where = [[table.where(row)] * len(words) for row, (words, _) in enumerate(pairs)]
     return _tagged(table.source, pairs, where, table.sha256, table, every_row=every_row)
+
+
+def is_columns(source: Source) -> TypeGuard[str | Path]:
+    """Whether it is a file of words in columns."""
+    return not isinstance(source, Table) and file_format(source) in COLUMNS
+
+
+def joined_words(table: Table, asked: str | None) -> list[str] | None:
+    """The texts of a table with lists of words, tagged or not; None where it has no such column. `asked` may name it."""
+    column = _token_column(table, asked)
+    if column is None:
+        return None
+    texts = []
+    for row, words in enumerate(table.columns[column]):
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise DataError(
+                f"{table.where(row)}: column {column!r} holds {str(words)[:40]!r}: wanted a list of strings"
+            )
+        texts.append(join_words([word.strip() for word in words if word.strip()])[0])
+    return texts
+
+
+def _token_column(table: Table, asked: str | None) -> str | None:
+    sample = table.sample()
+    return next((name for name in (asked, *TOKEN_NAMES) if name is not None and _is_tokens(sample.get(name))), None)
 
 
 def holds_tags(columns: Mapping[str, Any]) -> bool:

@@ -29,7 +29,7 @@ def open_bytes(path: Path) -> gzip.GzipFile | BufferedReader:
     return gzip.open(path, "rb") if path.suffix.lower() == PACKED else path.open("rb")
 
 
-def read_bytes(path: Path) -> tuple[bytes, str]:
+def read_bytes(path: Path, wanted: str = "a header and rows") -> tuple[bytes, str]:
     """The file's bytes, unpacked, and the sha256 of those on the disk. Raises DataError where there is nothing to read."""
     try:
         stored = path.read_bytes()
@@ -39,7 +39,7 @@ def read_bytes(path: Path) -> tuple[bytes, str]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     if not content.removeprefix(codecs.BOM_UTF8).strip():
-        raise DataError(f"{path} is empty: wanted a header and rows")
+        raise DataError(f"{path} is empty: wanted {wanted}")
     return content, hashlib.sha256(stored).hexdigest()
 
 
@@ -60,8 +60,9 @@ def decoded(path: Path, content: bytes) -> str:
         ) from error
 
 
-def read_text(source: str | Path) -> tuple[str, str]:
-    """A file's text, and the sha256 of its bytes. Raises DataError naming file and line."""
+def read_text(source: str | Path, wanted: str = "a header and rows") -> tuple[str, str]:
+    """A file's text, and the sha256 of its bytes. Raises DataError naming file and line, or saying what was `wanted` where
+    there is nothing."""
     path = Path(source)
-    content, sha256 = read_bytes(path)
+    content, sha256 = read_bytes(path, wanted)
     return decoded(path, content), sha256

@@ -36,12 +36,17 @@ def look_ahead(recipe: Recipe, out: Path, *, overwrite: bool) -> Files:
 
 
 def check_start(section: ModelSection) -> None:
-    """Raises UsageError where the recipe names neither base nor teacher."""
+    """Raises UsageError where the recipe names neither base nor teacher, or both where only one counts."""
     if section.base is None and not section.teachers:
         wanted = "pass --base (a pretrained model) or --teacher"
         if section.student == "transformer":
             raise UsageError(f"there is nothing to start from: {wanted}")
         raise UsageError(f"--student {section.student} needs a vocabulary: {wanted}")
+    if section.student != "transformer" and section.base is not None and section.teachers:
+        raise UsageError(
+            f"--student {section.student} starts from its first teacher's words, and --base {section.base} would do nothing: leave "
+            "--base out"
+        )
 
 
 def check_folder(source: str) -> None:
@@ -67,11 +72,10 @@ def _read(recipe: Recipe) -> Files:
     section = recipe.data
     if section.train is None:
         raise UsageError("there is no training data: name a file, as in `tlx train data/train.csv --out models/mine`")
-    named = {"text": section.text, "text_pair": section.text_pair, "label": section.label}
-    columns = {name: value for name, value in named.items() if value is not None}
+    columns = section.columns
     source = read_once(section.train)
     half = task_named(recipe.model.task or guess_task(source, columns))
     train, validation = half.read(source, columns), None
     if section.validation is not None:
-        validation = half.read(section.validation, columns, split="validation")
+        validation = half.read_beside(section.validation, columns, train, split="validation")
     return Files(task=half.name, train=train, validation=validation)

@@ -56,16 +56,16 @@ def resolve_dropout(recipe: Recipe, labelled: int, transfer: int) -> Recipe:
     return recipe
 
 
-def resolve_max_tokens(recipe: Recipe, lengths: NDArray[np.int64], limit: int, task: Task) -> Recipe:
+def resolve_max_tokens(recipe: Recipe, lengths: NDArray[np.int64], limit: int, task: Task, least: int = 64) -> Recipe:
     """The recipe with both limits filled in; `lengths` are those of the training texts, `limit` what model and tokenizer take.
 
     The model reads up to READS tokens, or more where the training texts have more: texts longer than those of training may
-    come. Those of training are cut at what 99.9 % of them need, rounded up to 16, at least 64, so that one odd text does not
+    come. Those of training are cut at what 99.9 % of them need, rounded up to 16, at least `least`, so that one odd text does not
     set the cost of all. A task that reads long inputs in windows has its own limit, which is both.
     """
     given = recipe.model.max_tokens
     needed = int(np.quantile(lengths, 0.999)) if len(lengths) else 64
-    trains = max(-(-needed // 16) * 16, 64)
+    trains = max(-(-needed // 16) * 16, least)
     if given is not None or task.window is not None:
         trains = reads = min(given or task.window or limit, limit)
     else:

@@ -52,7 +52,7 @@ def prepare(
     model, half = student.model, task.runtime
     limit = token_limit(model, student.tokenizer)
     whole = encode(half, tokens_of(student.tokenizer, limit, half), data.train.inputs)
-    recipe = resolve_max_tokens(recipe, _lengths(whole), limit, half)
+    recipe = resolve_max_tokens(recipe, _lengths(whole), limit, half, task.least_tokens)
     max_tokens, reads = int(recipe.train.max_tokens or limit), int(recipe.model.max_tokens or limit)
     tokens = tokens_of(student.tokenizer, max_tokens, half)
     labelled = whole if _fits(whole, max_tokens, limit, half) else encode(half, tokens, data.train.inputs)

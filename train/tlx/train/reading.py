@@ -7,6 +7,7 @@ from pathlib import Path
 from tlx.runtime.errors import DataError, UsageError
 from tlx.runtime.examples import Examples
 from tlx.runtime.folder import file_record
+from tlx.runtime.shards import files_matching, is_pattern
 from tlx.train.beforehand import Files, check_start, read_files
 from tlx.train.pretrained import check_model, model_hashes
 from tlx.train.recipe import Recipe
@@ -41,7 +42,7 @@ def read_data(recipe: Recipe, files: Files | None = None) -> tuple[Recipe, Data,
             "pass --validation FILE, or add rows"
         )
     task.check_examples(data.validation)
-    first, held, more = task.completed(data.train, data.validation, recipe.train.seed)
+    first, held, more = task.completed(data.train, data.validation, section.columns, recipe.train.seed)
     data = Data(train=first, validation=held, sources=(*data.sources, *more))
     return recipe.updated("model", task=kind.half.name), data, task
 
@@ -71,5 +72,15 @@ def check_models(recipe: Recipe) -> dict[str, str]:
 def hashes_of(recipe: Recipe, data: Data) -> dict[str, str]:
     """The sha256 of every file of texts that the run reads."""
     found = {part.source: part.sha256 for part in data.sources}
-    files = [path for path in map(Path, recipe.data.unlabelled) if path.is_file()]
+    files = [path for source in recipe.data.unlabelled for path in _files(source)]
     return found | {str(path): file_record(path.parent, path.name).sha256 for path in files}
+
+
+def _files(source: str) -> list[Path]:
+    """The files of a path, a pattern or a folder; none of a name on a hub."""
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        return sorted(item for item in path.rglob("*") if item.is_file())
+    return files_matching(source) if is_pattern(source) else []

@@ -53,6 +53,12 @@ class DataSection:
     validation_share: float = _number(0.1, 0.001, 0.5)
     """Share of `train` held out, label by label, when no validation file is given."""
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns that are named."""
+        named = {"text": self.text, "text_pair": self.text_pair, "label": self.label}
+        return {name: value for name, value in named.items() if value is not None}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSection:

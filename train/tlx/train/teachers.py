@@ -167,9 +167,12 @@ def _computed(
 
 def _keep(path: Path, values: NDArray[Any]) -> None:
     """The file holds the array; it is there whole or not at all."""
-    partial = path.with_suffix(".part.npy")
-    np.save(partial, values)
-    partial.replace(path)
+    partial = path.with_suffix(f".{os.getpid()}.part.npy")  # another run may keep its answers in the same folder
+    try:
+        np.save(partial, values)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _kept(path: Path) -> NDArray[Any] | None:

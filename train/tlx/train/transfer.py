@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from tlx.runtime.column_files import COLUMNS, file_format, read_once
-from tlx.runtime.columns import TEXT_NAMES, pick_column
 from tlx.runtime.errors import UsageError
-from tlx.runtime.tables import is_missing, read_table
-from tlx.runtime.tagged import holds_tags
 from tlx.runtime.tasks.task import Input
 from tlx.train.augment import augment, embedding_neighbours
 from tlx.train.batches import encode, tokens_of
@@ -18,6 +14,7 @@ from tlx.train.pretrained import token_limit
 from tlx.train.recipe import Recipe
 from tlx.train.tasks.task import TrainTask
 from tlx.train.teachers import Teacher
+from tlx.train.unlabelled import read_unlabelled
 from tlx.train.writing import Data
 
 __all__ = ["transfer_inputs"]
@@ -29,9 +26,8 @@ def transfer_inputs(
     """Unlabelled and augmented inputs for the teachers to label; none without a teacher."""
     inputs: list[Input] = []
     _check_augment(recipe, task)
-    columns = {"text": recipe.data.text, "text_pair": recipe.data.text_pair}
     for source in recipe.data.unlabelled:
-        inputs += _unlabelled(source, task, {name: value for name, value in columns.items() if value is not None})
+        inputs += read_unlabelled(source, task.runtime, recipe.data.columns).inputs
     if not teachers:
         if inputs:
             raise UsageError("unlabelled texts need a teacher to label them: pass --teacher")
@@ -72,16 +68,3 @@ def _check_augment(recipe: Recipe, task: TrainTask) -> None:
             f"--augment {asked}: for {task.name} with inputs of {parts} no texts are made; leave it out, and give "
             "--unlabelled FILE where the teacher shall label more"
         )
-
-
-def _unlabelled(source: str, task: TrainTask, columns: Mapping[str, str]) -> list[Input]:
-    """The inputs of a file of transfer texts: the only column, whatever its name, or what the task reads in such a file."""
-    half, given = task.runtime, read_once(source)
-    if len(half.input_names) > 1 or file_format(given) in COLUMNS:
-        return half.inputs_of(given, columns)
-    table = read_table(given)
-    if holds_tags(table.sample()):
-        return half.inputs_of(table, {})
-    names = TEXT_NAMES if len(table.columns) > 1 else tuple(table.columns)
-    column = pick_column(table, "text", names, columns.get("text") if columns.get("text") in table.columns else None)
-    return [str(value) for value in table.columns[column] if not is_missing(value)]

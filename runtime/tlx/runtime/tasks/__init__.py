@@ -55,6 +55,8 @@ def guess_task(source: Source, columns: Mapping[str, str] | None = None) -> str:
             return name
     sample = read_table(source).sample()
     label = (columns or {}).get("label")
+    if label is not None and label not in sample and {name.strip() for name in label.split(",")} <= sample.keys():
+        return last  # a column for each of several labels
     if label in sample:
         called = label if label.lower() in GOLD_NAMES else "label"
         others = {name: value for name, value in sample.items() if name.lower() not in GOLD_NAMES and name != label}

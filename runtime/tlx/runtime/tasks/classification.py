@@ -137,24 +137,40 @@ class TextClassification(Task):
 
         `columns` may hold "text", "text_pair" and "label". Raises DataError for a missing column, text or label.
         """
-        return cls._read(source, columns, split, None)
+        return cls._read(source, columns, split)
+
+    @classmethod
+    def read_beside(cls, source: Source, columns: Mapping[str, str], examples: Examples, *, split: str) -> Examples:
+        several, pair = examples.settings["multi_label"], examples.settings["pair"]
+        return cls._read(source, columns, split, known=examples.labels if several else (), pair=pair)
 
     def examples_of(self, source: Source, columns: Mapping[str, str], *, split: str = "test") -> Examples:
         """As `read`; where the model rejects, rows labelled `oos_label` or not at all are out of scope: their gold is None."""
         oos = None
         if self.reject_below is not None:
             oos = "" if self.oos_label in self.labels else self.oos_label
-        return self._read(source, columns, split, oos)
+        known = self.labels if self.multi_label else ()
+        return self._read(source, columns, split, oos=oos, known=known, pair=self.pair or None)
 
     @classmethod
-    def _read(cls, source: Source, columns: Mapping[str, str], split: str, oos: str | None) -> Examples:
+    def _read(
+        cls,
+        source: Source,
+        columns: Mapping[str, str],
+        split: str,
+        *,
+        oos: str | None = None,
+        known: Sequence[str] = (),
+        pair: bool | None = None,
+    ) -> Examples:
+        """`known` are the labels, where a row has several and they are known; `pair` says whether inputs are pairs."""
         from tlx.runtime.columns import LABEL_NAMES, input_columns, inputs_in, pick_column, told, with_texts
         from tlx.runtime.examples import Examples
         from tlx.runtime.tables import read_table
         from tlx.runtime.tasks.labels import decided, ordered_labels, read_column, read_indicators
 
         table = read_table(source, split=split)
-        names = input_columns(table, columns)
+        names = input_columns(table, columns, pair=pair)
         table = with_texts(table, names)
         asked = columns.get("label")
         several = [] if asked is None or asked in table.columns else [name.strip() for name in asked.split(",")]
@@ -165,7 +181,7 @@ class TextClassification(Task):
         else:
             learnt = [pick_column(table, "label", LABEL_NAMES, asked)]
             table = decided(table, learnt[0])
-            gold, multi_label = read_column(table, learnt[0], oos)
+            gold, multi_label = read_column(table, learnt[0], oos, known)
         inputs = inputs_in(table, names)
         flat = [label for item in gold for label in item or ()] if multi_label else [g for g in gold if g is not None]
         return Examples(

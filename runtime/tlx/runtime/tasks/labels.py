@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tlx.runtime.errors import DataError
@@ -67,13 +67,14 @@ def decided(table: Table, column: str) -> Table:
     return table.kept(keep, f"have no label ({mark!r})")
 
 
-def read_column(table: Table, column: str, oos: str | None) -> tuple[list[Any], bool]:
+def read_column(table: Table, column: str, oos: str | None, known: Collection[str] = ()) -> tuple[list[Any], bool]:
     """(the gold of each row, whether a row has several labels) of a label column. Rows out of scope have the gold None.
 
-    Lists make the labels several, and so does a column called labels whose cells hold labels between separators.
+    Lists make the labels several, and so does a column called labels whose cells hold labels between separators. `known` are
+    the labels of data or of a model with several a row, which tell a separator where the rows are too few for it.
     """
     values = list(table.columns[column])
-    separator = _separator(values) if column.lower() == "labels" else None
+    separator = _separator(values, known) if column.lower() == "labels" else None
     several = separator is not None or any(is_list(value) for value in values)
 
     def read(row: int, value: Any) -> Any:
@@ -103,14 +104,15 @@ def read_indicators(table: Table, columns: Sequence[str]) -> list[tuple[str, ...
     return [tuple(labels) for labels in found]
 
 
-def _separator(values: Sequence[Any]) -> str | None:
-    """What stands between the labels of a cell, if the cells are made of fewer labels than there are different cells."""
+def _separator(values: Sequence[Any], known: Collection[str]) -> str | None:
+    """What stands between the labels of a cell, if the cells are made of labels that are known, or of fewer than there are
+    different cells."""
     cells = {value for value in values if isinstance(value, str) and value.strip()}
     if any(is_list(cell) for cell in cells) or any(not isinstance(v, str) and not is_missing(v) for v in values):
         return None
     for separator in SEPARATORS:
         parts = {part.strip() for cell in cells for part in cell.split(separator)}
-        if any(separator in cell for cell in cells) and len(parts) < len(cells):
+        if any(separator in cell for cell in cells) and (len(parts) < len(cells) or parts - {""} <= set(known)):
             return separator
     return None
 

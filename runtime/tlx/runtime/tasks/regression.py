@@ -101,12 +101,23 @@ class Regression(Task):
 
         Raises DataError for a missing column or text, and for a score that is no finite number.
         """
+        return cls._read(source, columns, split, None)
+
+    @classmethod
+    def read_beside(cls, source: Source, columns: Mapping[str, str], examples: Examples, *, split: str) -> Examples:
+        return cls._read(source, columns, split, examples.settings["pair"])
+
+    def examples_of(self, source: Source, columns: Mapping[str, str], *, split: str = "test") -> Examples:
+        return self._read(source, columns, split, self.pair or None)
+
+    @classmethod
+    def _read(cls, source: Source, columns: Mapping[str, str], split: str, pair: bool | None) -> Examples:
         from tlx.runtime.columns import SCORE_NAMES, input_columns, inputs_in, pick_column, told, with_texts
         from tlx.runtime.examples import Examples
         from tlx.runtime.tables import read_table
 
         table = read_table(source, split=split)
-        names = input_columns(table, columns)
+        names = input_columns(table, columns, pair=pair)
         table = with_texts(table, names)
         column = pick_column(table, "label", (*SCORE_NAMES, *MORE_NAMES), columns.get("label"))
         gold = [_score(table, row, column, value) for row, value in enumerate(table.columns[column])]

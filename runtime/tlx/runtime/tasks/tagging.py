@@ -75,17 +75,14 @@ class TokenTask(Task):
 
     def inputs_of(self, source: Source, columns: Mapping[str, str]) -> list[Input]:
         """The texts of a file, tagged or not."""
-        from tlx.runtime.column_files import COLUMNS, file_format
         from tlx.runtime.tables import read_table
-        from tlx.runtime.tagged import holds_tags, read_tagged
+        from tlx.runtime.tagged import is_columns, joined_words, read_conll
 
-        tagged = file_format(source) in COLUMNS
-        if not tagged and not columns:
-            source = read_table(source)
-            tagged = holds_tags(source.sample())
-        return (
-            list(read_tagged(source, columns, every_row=True).texts) if tagged else super().inputs_of(source, columns)
-        )
+        if is_columns(source):
+            return list(read_conll(source, columns, every_row=True).texts)
+        table = read_table(source)
+        texts = joined_words(table, columns.get("text"))
+        return super().inputs_of(table, columns) if texts is None else list(texts)
 
     def found_entities(
         self, values: Floats, tokens: TextTokens, outputs: Outputs, strategy: str | None, ignore_labels: Any

@@ -101,6 +101,11 @@ class Task(ABC):
         Raises DataError naming file and line.
         """
 
+    @classmethod
+    def read_beside(cls, source: Source, columns: Mapping[str, str], examples: Examples, *, split: str) -> Examples:
+        """As `read`, for rows of the same form as `examples`, which training learns from."""
+        return cls.read(source, columns, split=split)
+
     def examples_of(self, source: Source, columns: Mapping[str, str], *, split: str = "test") -> Examples:
         """As `read`, for a trained model to be measured on."""
         return self.read(source, columns, split=split)

@@ -13,17 +13,16 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from tlx.runtime.columns import TEXT_NAMES, pick_column
 from tlx.runtime.errors import DataError, UsageError
 from tlx.runtime.examples import Examples
 from tlx.runtime.folder import MANIFEST, open_folder
-from tlx.runtime.tables import is_missing, read_table
 from tlx.runtime.tasks.classification import TextClassification
 from tlx.runtime.tasks.task import Encoded, Outputs
 from tlx.train.batches import Batch, Ragged
 from tlx.train.recipe import options_from
 from tlx.train.tasks.task import TrainTask
 from tlx.train.tuning import best_temperature, keeping_threshold, label_thresholds, rejecting_threshold
+from tlx.train.unlabelled import read_unlabelled
 
 __all__ = [
     "IGNORED",
@@ -199,13 +198,13 @@ class TrainClassification(TrainTask):
         return (inside + uniform) / len(gold)
 
     def completed(
-        self, train: Examples, validation: Examples, seed: int
+        self, train: Examples, validation: Examples, columns: Mapping[str, str], seed: int
     ) -> tuple[Examples, Examples, tuple[Examples, ...]]:
         """With `oos`, its texts stand behind the validation rows with the gold None; with `oos_train` half of them behind
         the training rows instead."""
         if self.options.oos is None:
             return train, validation, ()
-        outside = self._read_outside(self.options.oos)
+        outside = self._read_outside(self.options.oos, columns)
         order = np.random.default_rng([seed, 4]).permutation(len(outside))
         half = len(outside) // 2 if self.options.oos_train else 0
         if self.options.oos_train and not half:
@@ -213,18 +212,12 @@ class TrainClassification(TrainTask):
         first, second = outside.select(sorted(order[:half].tolist())), outside.select(sorted(order[half:].tolist()))
         return _joined(train, first), _joined(validation, second), (outside,)
 
-    def _read_outside(self, source: str) -> Examples:
+    def _read_outside(self, source: str, columns: Mapping[str, str]) -> Examples:
         """The texts of a file (its labels do not matter), with the gold None."""
-        table = read_table(source)
-        if self.runtime.pair:
-            inputs = self.runtime.inputs_of(source, {})
-        else:
-            names = TEXT_NAMES if len(table.columns) > 1 else tuple(table.columns)
-            column = table.columns[pick_column(table, "text", names, None)]
-            inputs = [str(value) for value in column if not is_missing(value)]
-        if not inputs:
+        found = read_unlabelled(source, self.runtime, columns)
+        if not len(found):
             raise DataError(f"{source} holds no text: wanted texts out of scope")
-        return Examples(source=table.source, inputs=inputs, gold=[None] * len(inputs), sha256=table.sha256)
+        return replace(found, gold=[None] * len(found))
 
     def metrics(
         self, outputs: Outputs, examples: Examples, teacher_values: NDArray[np.float32] | None

@@ -25,6 +25,7 @@ from tlx.runtime.examples import Examples
 from tlx.runtime.tasks.filling import FillMask
 from tlx.runtime.tasks.masking import Masks, scored_lines, special_ids
 from tlx.runtime.tasks.task import Encoded, Ints, unit_starts
+from tlx.runtime.text_files import suffix_of
 from tlx.train.batches import Batch, Ragged
 from tlx.train.recipe import options_from
 from tlx.train.tasks.classification import soft_cross_entropy
@@ -32,6 +33,8 @@ from tlx.train.tasks.task import TrainTask
 
 __all__ = ["TRAIN_TASK", "FillingOptions", "TrainFilling"]
 
+BLOCK_TOKENS = 128
+"""Most of BERT's pretraining had rows of so many (Devlin et al. 2019, arXiv:1810.04805, appendix A.2)."""
 CHOSEN = "masked"  # the key of a batch's inputs under which a step keeps what it masked, `(rows, tokens)` bool
 
 
@@ -40,8 +43,8 @@ class FillingOptions:
     """The recipe's section [task]."""
 
     block: bool | None = None
-    """Join the texts and cut them into rows of the model's full length. Left out: for the lines of a .txt file. Otherwise each
-    text is a row of its own (or several windows)."""
+    """Join the texts and cut them into rows of 128 tokens, or of as many as the longest texts have, or train.max_tokens. Left out:
+    for the lines of a .txt file. Otherwise each text is a row of its own (or several windows)."""
     mask_share: float = field(default=0.15, metadata={"low": 0.01, "high": 0.9})
     whole_word: bool = False
     """Mask all the tokens of a word or none."""
@@ -59,7 +62,9 @@ class TrainFilling(TrainTask):
         super().__init__(examples, options)
         self.options = options_from(FillingOptions, options, self.name)
         told = self.options.block
-        self.block = examples.source.lower().endswith(".txt") if told is None else told
+        self.block = suffix_of(examples.source) == ".txt" if told is None else told
+        if self.block:
+            self.least_tokens = BLOCK_TOKENS
         self.runtime = FillMask(mask_token="[MASK]")
 
     @property

@@ -63,15 +63,17 @@ class TrainRegression(TrainTask):
 
     def check_examples(self, examples: Examples) -> None:
         gold_scores(examples)
-        if bool(examples.settings.get("pair", False)) != self.runtime.pair:
-            wanted = "pairs of texts" if self.runtime.pair else "single texts"
-            raise DataError(f"{examples.source} does not hold {wanted} as the training data does: use the same form")
 
     def check_teacher(self, model: PreTrainedModel, source: str) -> None:
         if model.config.num_labels != 1:
             raise DataError(
                 f"teacher {source} gives {model.config.num_labels} labels, the data has scores: "
                 "give a teacher that was trained for regression"
+            )
+        if model.config.problem_type != "regression":
+            raise DataError(
+                f"teacher {source} puts its output through a sigmoid (its problem_type is {model.config.problem_type!r}), whose "
+                f"scale is not the data's: train it on the data first, with --base {source}, and give that model as the teacher"
             )
 
     def gold(self, examples: Examples, encoded: Encoded) -> Ragged | None:

@@ -31,6 +31,8 @@ class TrainTask(ABC):
     half: ClassVar[type[Task]]
     learns_alone: bool = True
     """False: all is learnt from a teacher."""
+    least_tokens: int = 64
+    """Training texts are cut at no fewer, unless the recipe says so."""
     transfers: bool = True
     """Whether augmented texts, labelled by a teacher, help its students."""
     small_students: ClassVar[bool] = False
@@ -97,9 +99,10 @@ class TrainTask(ABC):
         """Raises DataError when validation examples do not fit the training examples."""
 
     def completed(
-        self, train: Examples, validation: Examples, seed: int
+        self, train: Examples, validation: Examples, columns: Mapping[str, str], seed: int
     ) -> tuple[Examples, Examples, tuple[Examples, ...]]:
-        """(train, validation) with the examples that the task's own options name, and the files that these came from."""
+        """(train, validation) with the examples that the task's own options name, and the files that these came from; `columns`
+        are those that the recipe names."""
         return train, validation, ()
 
     def check_teacher(self, model: PreTrainedModel, source: str) -> None:

@@ -158,3 +158,13 @@ def test_queries_with_what_answers_them_are_pairs(tmp_path: Path) -> None:
     row = {"query": "a", "positive": "b", "negative": "c"}
     assert read(written(tmp_path / "x.jsonl", row)).inputs == [("a", "b", "c")]
     assert read(written(tmp_path / "y.jsonl", {"question": "a", "answer": "b"})).inputs == [("a", "b")]
+
+
+def test_plain_texts_are_texts_and_blank_ones_counted(tmp_path: Path) -> None:
+    path = tmp_path / "d.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in ("a", "", "b")))
+    with pytest.warns(UserWarning, match="have no text"):
+        assert list(read(path).inputs) == ["a", "b"]
+    path.write_text(json.dumps({"text": ["a", "b"]}) + "\n")
+    with pytest.raises(DataError, match="holds a list: wanted a text"):
+        read(path)

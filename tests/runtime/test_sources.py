@@ -261,3 +261,13 @@ def test_a_text_that_only_speaks_of_labels_is_a_text(tmp_path: Path) -> None:
     path = write(tmp_path / "d.txt", "the prefix is\n__label__a here\n")
     assert dict(read_table(path).columns) == {"text": ["the prefix is", "__label__a here"]}
     assert guess_task(path) == "fill-mask"
+
+
+def test_an_empty_file_in_a_folder_of_texts_is_a_row_without_a_text(tmp_path: Path) -> None:
+    for label in ("pos", "neg"):
+        (tmp_path / label).mkdir()
+        for number in range(60):
+            (tmp_path / label / f"{number}.txt").write_text(f"{label} {number}")
+    (tmp_path / "pos" / "7.txt").write_text("")
+    with pytest.warns(UserWarning, match="have no text"):
+        assert len(TextClassification.read(tmp_path, {})) == 119

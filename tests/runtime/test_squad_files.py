@@ -178,3 +178,11 @@ def test_json_of_one_document_is_a_table(written: Callable[..., Path]) -> None:
     assert read_table(written('{"text": "a"}\n{"text": "b"}\n', "lines.json")).columns == {"text": ["a", "b"]}
     with pytest.raises(DataError, match=r"item 2 is a str: wanted a JSON object"):
         read_table(written([{"text": "a"}, "b"]))
+
+
+def test_a_start_may_be_written_as_data_frames_do_beside_empty_cells(written: Callable[..., Path]) -> None:
+    rows = "question,context,answer,answer_start\nwhere,rain in Bergen,Bergen,8.0\nwho,rain in Bergen,,\n"
+    examples = read(written(rows, "d.csv"), {})
+    assert [len(gold) for gold in examples.gold or ()] == [1, 0]
+    with pytest.raises(DataError, match=r"answer_start '8\.5': wanted a whole number"):
+        read(written(rows.replace("8.0", "8.5"), "e.csv"), {})

@@ -84,8 +84,9 @@ class TorchEngine:
         return Outputs(inputs, encoded, values)
 
 
-def open_torch(folder: Folder, device: str = "auto") -> TorchEngine:
-    """The folder's torch model on `device` ("cpu", "cuda", or "auto": cuda where torch has it).
+def open_torch(folder: Folder, device: str = "auto", threads: int | None = None) -> TorchEngine:
+    """The folder's torch model on `device` ("cpu", "cuda", or "auto": cuda where torch has it). `threads` are those of torch in this
+    process from then on.
 
     Raises FolderError when it does not load or its files are not those of the manifest, DeviceError when cuda was asked for and torch has none.
     """
@@ -96,5 +97,7 @@ def open_torch(folder: Folder, device: str = "auto") -> TorchEngine:
     if device == "cuda" and not torch.cuda.is_available():
         raise DeviceError(f"device cuda cannot start: torch {torch.__version__} sees no CUDA device; use device cpu")
     folder.check_source()
+    if threads is not None:
+        torch.set_num_threads(threads)
     chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     return TorchEngine(folder, load_model(folder), chosen)

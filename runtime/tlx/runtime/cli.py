@@ -270,7 +270,7 @@ def _engine(folder: Folder, variant: str, device: str, threads: int | None) -> R
             open_engine = point.load()
         except ImportError as error:
             raise UsageError(f"variant torch needs the training stage ({error}): pip install 'tlx[train]'") from error
-        engine: Runs = open_engine(folder, device)
+        engine: Runs = open_engine(folder, device, threads)
         return engine
     raise UsageError("variant torch needs the training stage: pip install 'tlx[train]', or choose an ONNX variant")
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tlx.runtime.columns import column_texts, pick_column
 from tlx.runtime.errors import DataError
-from tlx.runtime.tables import Source, Table, is_missing, read_table
+from tlx.runtime.tables import Source, Table, is_missing, number_in, read_table
 
 __all__ = ["ANSWER_NAMES", "Gold", "Question", "answer_spans", "is_squad", "read_questions"]
 
@@ -187,11 +187,10 @@ def _answer(where: str, text: Any, start: Any) -> tuple[str, int | None]:
         raise DataError(f"{where} has an answer without text: give one, or no answers where the context has none")
     if is_missing(start):
         return text, None
-    try:
-        number = int(start)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where} has answer_start {start!r}: wanted a whole number of characters, or none") from error
-    return text, number if number >= 0 else None
+    number = number_in(start)  # 3.0 is how data frames write it beside empty cells
+    if number is None or not number.is_integer():
+        raise DataError(f"{where} has answer_start {start!r}: wanted a whole number of characters, or none")
+    return text, int(number) if number >= 0 else None
 
 
 def _short(text: str) -> str:

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlx.runtime.columns import LABEL_NAMES, TEXT_NAMES, inputs_in, pick_column, pick_pair, told, with_texts
+from tlx.runtime.columns import (
+    LABEL_NAMES,
+    TEXT_NAMES,
+    column_texts,
+    inputs_in,
+    pick_column,
+    pick_pair,
+    told,
+    with_texts,
+)
 from tlx.runtime.errors import DataError
 from tlx.runtime.examples import Examples
 from tlx.runtime.ranking import Relevance
@@ -48,7 +57,8 @@ def _single(table: Table, columns: Mapping[str, str]) -> Examples:
     lowered = {name.lower() for name in table.columns}
     column = pick_column(table, "text", TEXT_NAMES, columns.get("text"))
     if "label" not in columns and lowered.isdisjoint(LABEL_NAMES):
-        texts = [str(value) for value in table.columns[column] if not is_missing(value)]
+        table = table.kept([not is_missing(value) for value in table.columns[column]], "have no text")
+        texts = column_texts(table, column)
         return Examples(source=table.source, inputs=texts, sha256=table.sha256, told=told(table, [column], []))
     label = pick_column(table, "label", LABEL_NAMES, columns.get("label"))
     table = with_texts(table, [column])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tlx.runtime.shards import split_named
 from tlx.runtime.tables import Table, warn_of
-from tlx.runtime.text_files import decoded
+from tlx.runtime.text_files import decoded, stored_bytes
 
 __all__ = ["label_folders", "read_label_folders"]
 
@@ -32,9 +32,9 @@ def read_label_folders(source: Path, folders: list[Path]) -> Table:
     files = [file for folder in folders if folder not in unlabelled for file in _texts(folder)]
     texts, hashes = [], []
     for file in files:
-        content = file.read_bytes()
+        content, sha256 = stored_bytes(file)
         texts.append(decoded(file, content).strip())
-        hashes.append(hashlib.sha256(content).hexdigest())
+        hashes.append(sha256)
     columns = {"text": texts, "label": [file.parent.name for file in files]}
     digest = hashlib.sha256(" ".join(hashes).encode()).hexdigest()
     return Table(source=str(source), columns=columns, lines=[(str(file), 1) for file in files], sha256=digest)

@@ -17,7 +17,7 @@ from tlx.runtime.predictor import Predictor
 from tlx.runtime.tables import Source, Table, iterate_texts
 from tlx.runtime.tasks import Task
 from tlx.runtime.tasks.task import Input
-from tlx.runtime.text_files import read_text, suffix_of
+from tlx.runtime.text_files import decoded, stored_bytes, suffix_of
 
 __all__ = [
     "check_output",
@@ -97,7 +97,9 @@ def read_file(source: Source, task: Task, columns: Mapping[str, str]) -> list[In
         and path.is_file()
         and (found == ".txt" or (found in COLUMNS and not task.recognises(found, {})))
     ):
-        text = read_text(path, "one input a line")[0]
+        text = decoded(path, stored_bytes(path)[0])
+        if not text:
+            raise DataError(f"{path} is empty: wanted one input a line")
         return list(_lines(text.removesuffix("\n").split("\n"), str(path), task.input_names))
     return task.inputs_of(path, columns)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tlx.runtime.errors import DataError
 
-__all__ = ["UTF16", "decoded", "open_bytes", "read_bytes", "read_text", "suffix_of"]
+__all__ = ["UTF16", "decoded", "open_bytes", "read_bytes", "read_text", "stored_bytes", "suffix_of"]
 
 PACKED = ".gz"
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -29,8 +29,16 @@ def open_bytes(path: Path) -> gzip.GzipFile | BufferedReader:
     return gzip.open(path, "rb") if path.suffix.lower() == PACKED else path.open("rb")
 
 
-def read_bytes(path: Path, wanted: str = "a header and rows") -> tuple[bytes, str]:
-    """The file's bytes, unpacked, and the sha256 of those on the disk. Raises DataError where there is nothing to read."""
+def read_bytes(path: Path) -> tuple[bytes, str]:
+    """The file's bytes, unpacked, and the sha256 of those on the disk. Raises DataError where they hold nothing."""
+    content, sha256 = stored_bytes(path)
+    if not content.removeprefix(codecs.BOM_UTF8).strip():
+        raise DataError(f"{path} is empty: wanted a header and rows")
+    return content, sha256
+
+
+def stored_bytes(path: Path) -> tuple[bytes, str]:
+    """As `read_bytes`, of a file that may hold nothing."""
     try:
         stored = path.read_bytes()
         content = gzip.decompress(stored) if path.suffix.lower() == PACKED else stored
@@ -38,8 +46,6 @@ def read_bytes(path: Path, wanted: str = "a header and rows") -> tuple[bytes, st
         raise DataError(f"{path} is damaged, or was not packed by gzip ({error}): fetch or pack it again") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    if not content.removeprefix(codecs.BOM_UTF8).strip():
-        raise DataError(f"{path} is empty: wanted {wanted}")
     return content, hashlib.sha256(stored).hexdigest()
 
 
@@ -60,9 +66,8 @@ def decoded(path: Path, content: bytes) -> str:
         ) from error
 
 
-def read_text(source: str | Path, wanted: str = "a header and rows") -> tuple[str, str]:
-    """A file's text, and the sha256 of its bytes. Raises DataError naming file and line, or saying what was `wanted` where
-    there is nothing."""
+def read_text(source: str | Path) -> tuple[str, str]:
+    """A file's text, and the sha256 of its bytes. Raises DataError naming file and line."""
     path = Path(source)
-    content, sha256 = read_bytes(path, wanted)
+    content, sha256 = read_bytes(path)
     return decoded(path, content), sha256

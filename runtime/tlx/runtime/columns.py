@@ -19,6 +19,7 @@ __all__ = [
     "SCORE_NAMES",
     "TEXT_NAMES",
     "column_texts",
+    "columns_in",
     "input_columns",
     "inputs_in",
     "pick_column",
@@ -235,21 +236,23 @@ def read_inputs(table: Table, columns: Mapping[str, str], names: Sequence[str], 
 
 def trained_columns(manifest: Manifest, source: Source, asked: Mapping[str, str]) -> dict[str, str]:
     """The columns that were asked for, and for the others those that training was told, where the file has them."""
-    from tlx.runtime.column_files import COLUMNS, file_format
-
     recipe = manifest.lineage.get("recipe") or {}
     data = recipe.get("data") or {}
     before = {key: data[key] for key in ("text", "text_pair", "label") if key not in asked and data.get(key)}
-    if not before:
-        return dict(asked)
+    return {**columns_in(source, before), **asked}
+
+
+def columns_in(source: Source, named: Mapping[str, str]) -> dict[str, str]:
+    """Those of the named columns that the file has."""
+    from tlx.runtime.column_files import COLUMNS, file_format
+
+    if not named:
+        return {}
     if file_format(source) in COLUMNS:
-        # Columns of words have numbers; a name is of the table that training read.
-        return {**{key: name for key, name in before.items() if name.isdigit()}, **asked}
+        # Columns of words have numbers; a name is of a table.
+        return {key: name for key, name in named.items() if name.isdigit()}
     there = set(read_table(source).columns)
-    known = {
-        key: name for key, name in before.items() if name in there or {n.strip() for n in name.split(",")} <= there
-    }
-    return {**known, **asked}
+    return {key: name for key, name in named.items() if name in there or {n.strip() for n in name.split(",")} <= there}
 
 
 def told(table: Table, inputs: Sequence[str], gold: Sequence[str]) -> str:

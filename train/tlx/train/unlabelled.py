@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tlx.runtime.column_files import COLUMNS, file_format, read_once
-from tlx.runtime.columns import TEXT_NAMES, column_texts, pick_column
+from tlx.runtime.columns import TEXT_NAMES, column_texts, columns_in, pick_column
 from tlx.runtime.examples import Examples
 from tlx.runtime.tables import is_missing, read_table
 from tlx.runtime.tagged import holds_tags
@@ -19,9 +19,9 @@ def read_unlabelled(source: str, half: Task, columns: Mapping[str, str]) -> Exam
     task reads in such a file. Cells without a text are passed over. Raises DataError naming file and row."""
     given = read_once(source)
     if file_format(given) in COLUMNS:
-        return Examples(source=source, inputs=half.inputs_of(given, columns))
+        return Examples(source=source, inputs=half.inputs_of(given, columns_in(given, columns)))
     table = read_table(given)
-    there = {name: column for name, column in columns.items() if column in table.columns}
+    there = columns_in(table, columns)
     if len(half.input_names) > 1:
         inputs = half.inputs_of(table, there)
     elif holds_tags(table.sample()):

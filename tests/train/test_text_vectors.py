@@ -9,9 +9,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.train.conftest import recipe
-from transformers import AutoModel, AutoModelForSequenceClassification, GPT2Config, GPT2ForSequenceClassification
+from tests.train.conftest import recipe, rows
+from transformers import (
+    AutoModel,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+)
 
+from tlx.runtime import UsageError
 from tlx.train.batches import Batch
 from tlx.train.console import Console
 from tlx.train.students import build_student
@@ -100,3 +107,38 @@ def test_vectors_are_asked_once_kept_with_the_answers_and_change_what_is_learnt(
     learnt("again", 2.0)
     assert kept.stat().st_mtime_ns == made
     assert list(cache.glob("vectors-*.npy")) == [kept]
+
+
+def plain_texts(folder: Path) -> Path:
+    path = folder / "texts.txt"
+    path.write_text("\n".join(text for text, _ in rows(120, 3)), encoding="utf-8")
+    return path
+
+
+@torch.no_grad()
+def cosine_of_pooler(folder: Path, base: Path) -> float:
+    """Between what the folder's pooler says of texts and the mean of the base's states."""
+    student, oracle = (AutoModel.from_pretrained(place).eval() for place in (folder, base))
+    inputs = AutoTokenizer.from_pretrained(base)([text for text, _ in rows(40, 8)], padding=True, return_tensors="pt")
+    weight = inputs["attention_mask"].unsqueeze(-1)
+    wanted = (oracle(**inputs).last_hidden_state * weight).sum(1) / weight.sum(1)
+    return float(torch.cosine_similarity(student(**inputs).pooler_output, wanted).mean())
+
+
+def test_a_pooler_learns_to_say_the_teachers_vector_where_the_recipe_asks(base: Path, tmp_path: Path) -> None:
+    found = {}
+    for weight in (0.0, 5.0):
+        model = {"task": "feature-extraction", "teachers": [str(base)], "layers": 1, "random_weights": True}
+        distil = {"alpha": 1.0, "pooler": weight}
+        made = recipe(plain_texts(tmp_path), model=model, train={"epochs": 4}, distil=distil)
+        train(made, tmp_path / str(weight), console=QUIET)
+        found[weight] = cosine_of_pooler(tmp_path / str(weight), base)
+    assert found[5.0] > 0.9 > 0.5 > found[0.0]
+
+
+def test_a_pooler_of_another_width_is_refused(base: Path, tmp_path: Path) -> None:
+    model = {"task": "feature-extraction", "teachers": [str(base)], "hidden": 16}
+    made = recipe(plain_texts(tmp_path), model=model, distil={"alpha": 1.0, "pooler": 1.0})
+    with pytest.raises(UsageError, match="distil.pooler is for encoders with a pooler, of their teacher's width 32"):
+        train(made, tmp_path / "model", console=QUIET)
+    assert not (tmp_path / "model").exists()

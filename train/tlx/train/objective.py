@@ -1,6 +1,6 @@
 """The objective: a sum of weighted terms over one forward pass of the student.
 
-L = (1 − α)·L_task + α·L_soft + β·L_hidden + γ·L_relations + δ·L_vectors        with a teacher;  L = L_task without
+L = (1 − α)·L_task + α·L_soft + β·L_hidden + γ·L_relations + δ·L_vectors + ε·L_pooler    with a teacher;  L = L_task without
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tlx.train.recipe import DistilSection
 from tlx.train.tasks.task import TrainTask
 from tlx.train.terms.distillation import HiddenTerm, RelationTap, RelationTerm, matched_layers, relation_heads
 from tlx.train.terms.learnt import LearntTerm
+from tlx.train.terms.vectors import check_pooler, pooler_difference
 
 __all__ = ["HiddenStates", "Objective"]
 
@@ -36,6 +37,8 @@ class HiddenStates(LearntTerm):
         kept: Sequence[int] | None,
     ) -> None:
         super().__init__()
+        if section.pooler:
+            check_pooler(student, teacher)
         self.task = task
         own, other = student.config, teacher.config
         pairs = matched_layers(own.num_hidden_layers, other.num_hidden_layers, kept)
@@ -65,6 +68,8 @@ class HiddenStates(LearntTerm):
             if len(own) != len(other):
                 own, other = [student_states[-1]], [teacher_states[-1]]
             total = total + self.section.relations * self._relations(own, other, batch.words, batch.teacher_words)
+        if self.section.pooler:
+            total = total + self.section.pooler * pooler_difference(result.pooler_output, outputs)
         return total, outputs
 
 

@@ -205,7 +205,8 @@ def _wants_vectors(recipe: Recipe, task: TrainTask, student: Student, learnt: En
 
 def _wants_states(recipe: Recipe, task: TrainTask, teachers: Sequence[Teacher], student: Student) -> bool:
     """Whether hidden states are compared: both sides must be encoders with layers, and of the same rows and units."""
-    if not teachers or recipe.distil.hidden + recipe.distil.relations == 0:
+    distil = recipe.distil
+    if not teachers or distil.hidden + distil.relations + distil.pooler == 0:
         return False
     if task.per_token and teachers[0].tokenizer is not student.tokenizer:
         return False

@@ -127,6 +127,9 @@ class DistilSection:
     """Weight of the attention-relation term (transformer students; MiniLMv2, arXiv:2012.15828)."""
     vectors: float = _number(2.0, 0, 1000)
     """Weight of the difference of text vectors (small students of texts; Romero et al. 2015, arXiv:1412.6550)."""
+    pooler: float = _number(0.0, 0, 1000)
+    """Encoders that learn a teacher's vectors: weight of the difference between what the pooler makes of the first token and the
+    teacher's vector. Classifiers read the pooler: they then begin with what a text means."""
     cache: str | None = None
     """A folder that keeps the teachers' answers for other runs on the same texts (other seeds, other students). Left out: they
     lie with the run and go when it ends."""

@@ -16,10 +16,27 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import PreTrainedModel
 
+from tlx.runtime.errors import UsageError
 from tlx.train.batches import Batch
 from tlx.train.terms.learnt import LearntTerm
 
-__all__ = ["HeadTap", "TextVectors", "head_of"]
+__all__ = ["HeadTap", "TextVectors", "check_pooler", "head_of", "pooler_difference"]
+
+
+def check_pooler(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    """Raises UsageError where the student has no pooler that could say its teacher's vectors."""
+    widths = student.config.hidden_size, teacher.config.hidden_size
+    if getattr(student, "pooler", None) is None or widths[0] != widths[1]:
+        raise UsageError(
+            f"distil.pooler is for encoders with a pooler, of their teacher's width {widths[1]}: the student is a "
+            f"{type(student).__name__} of width {widths[0]}; leave distil.pooler out"
+        )
+
+
+def pooler_difference(pooled: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """1 − cos(p, t), mean over rows: p is what the student's pooler makes of the first token, t the teacher's vector of the
+    text, both `(rows, width)`."""
+    return 1.0 - F.cosine_similarity(pooled.float(), vectors.float()).mean()
 
 
 def head_of(model: PreTrainedModel) -> nn.Linear | None:

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from tlx.runtime.errors import UsageError
-from tlx.train.augment import Augmenter, augment
+from tlx.train.augment import Augmenter, augment, augment_pairs
 from tlx.train.neighbours import embedding_neighbours, whole_words
 from tlx.train.units import Units
 
@@ -88,6 +88,41 @@ def test_labels_that_do_not_match_the_texts_are_refused():
         augment(ENGLISH, count=1, seed=0, gold=["a", "b"])
     with pytest.raises(UsageError, match="-1 texts asked for"):
         augment(ENGLISH, count=-1, seed=0)
+
+
+PAIRS = [*zip(ENGLISH, ENGLISH[1:], strict=False), *zip(CHINESE, CHINESE[2:], strict=False)]
+
+
+def test_new_pairs_are_distinct_and_the_seeds():
+    new = augment_pairs(PAIRS, count=200, seed=1)
+    assert len(new) == len(set(new)) == 200
+    assert not set(new) & set(PAIRS)
+    assert augment_pairs(PAIRS, count=200, seed=1) == new != augment_pairs(PAIRS, count=200, seed=2)
+
+
+def test_new_pairs_are_near_old_ones_put_together_anew_alike_or_turned_round():
+    new = augment_pairs(PAIRS, count=200, seed=0)
+    firsts, seconds = {first for first, _ in PAIRS}, {second for _, second in PAIRS}
+    old = set(PAIRS)
+    assert sum(first in firsts or second in seconds for first, second in new) > 100
+    assert any(first in firsts and second in seconds for first, second in new)
+    assert any((second, first) in old for first, second in new)
+    assert any(set(first.split()) & set(second.split()) for first, second in new if " " in first)
+
+
+def test_fewer_pairs_come_back_when_the_data_yield_no_more():
+    assert augment_pairs([], count=5, seed=0) == []
+    assert augment_pairs([("", "  ")], count=5, seed=0) == []
+    assert set(augment_pairs([("a", "b")], count=50, seed=0)) <= {(x, y) for x in "ab" for y in "ab"} - {("a", "b")}
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.text(max_size=20), st.text(max_size=20)), max_size=6), st.integers(0, 2**32))
+def test_any_pairs_give_distinct_new_ones_with_two_texts(pairs, seed):
+    new = augment_pairs(pairs, count=10, seed=seed, neighbours={"a": ["b"]})
+    assert len(set(new)) == len(new) <= 10
+    assert not set(new) & set(pairs)
+    assert all(first.strip() and second.strip() for first, second in new)
 
 
 @settings(max_examples=60)

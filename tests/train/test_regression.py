@@ -121,6 +121,10 @@ def test_pairs_are_learnt_as_pairs(base: Path, tmp_path: Path) -> None:
     result = run(source, out, base, train={"epochs": 1})
     assert open_folder(out).manifest.settings == {"pair": True}
     assert set(result.metrics) == {"spearman", "pearson", "mse"}
+    student = run(
+        source, tmp_path / "student", None, model={"teachers": [str(out)], "layers": 1}, augment={"count": 50}
+    )
+    assert student.rows == result.rows + 50  # the teacher scored as many new pairs
 
 
 def test_a_stopped_run_that_is_resumed_ends_as_one_that_was_not(

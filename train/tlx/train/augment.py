@@ -20,10 +20,13 @@ from tlx.runtime.errors import UsageError
 from tlx.train.neighbours import embedding_neighbours
 from tlx.train.units import Units
 
-__all__ = ["Augmenter", "Neighbours", "augment", "embedding_neighbours"]
+__all__ = ["Augmenter", "Neighbours", "augment", "augment_pairs", "embedding_neighbours"]
 
 Neighbours = Mapping[str, Sequence[str]]
 """A word (lower case where the teacher's vocabulary is) → words like it."""
+
+Pair = tuple[str, ...]
+"""Two texts."""
 
 _SOURCES = 100_000
 """Texts that are read at most: contexts and walks are kept in memory for each."""
@@ -47,6 +50,43 @@ def augment(
     longest of `texts`. Fewer come back when the data are too small to yield `count`. Raises UsageError.
     """
     return Augmenter(texts, seed=seed, gold=gold, neighbours=neighbours).take(count)
+
+
+def augment_pairs(pairs: Sequence[Pair], *, count: int, seed: int, neighbours: Neighbours | None = None) -> list[Pair]:
+    """`count` new pairs of texts, distinct, none of them among `pairs`; the same for the same arguments.
+
+    A pair with one of its texts altered; the first text of one with the second of another (put together anew, as Thakur et al.
+    2021, arXiv:2010.08240, do for a cross-encoder to label); a text beside an altered copy of itself; or a pair in the other
+    order. Fewer come back when the data are too small to yield `count`.
+    """
+    source = Augmenter([text for pair in pairs for text in pair], seed=seed, neighbours=neighbours)
+    chance = random.Random(seed)
+    found: list[Pair] = []
+    seen = set(pairs)
+    patience = _PATIENCE * max(count, 20) if pairs else 0
+    while len(found) < count and patience:
+        patience -= 1
+        pair = _new_pair(pairs, source, chance)
+        if pair not in seen and all(text.strip() for text in pair):
+            seen.add(pair)
+            found.append(pair)
+    return found
+
+
+def _new_pair(pairs: Sequence[Pair], source: Augmenter, chance: random.Random) -> Pair:
+    """The shares were chosen once, on no data set's test: half are near a pair of the data."""
+    first, second = chance.choice(pairs)
+    draw = chance.random()
+    if draw < 0.25:
+        return first, source.altered(second)
+    if draw < 0.50:
+        return source.altered(first), second
+    if draw < 0.70:
+        return first, chance.choice(pairs)[1]
+    if draw < 0.85:
+        text = chance.choice((first, second))
+        return text, source.altered(text)
+    return second, first
 
 
 class Augmenter:
@@ -84,11 +124,23 @@ class Augmenter:
         patience = _PATIENCE * max(count, 20) if self._texts else 0
         while len(found) < count and patience:
             patience -= 1
-            text = self._units.join(self._new()[: self._longest])
+            text = self._joined(self._new())
             if text and text not in self._seen:
                 self._seen.add(text)
                 found.append(text)
         return found
+
+    def altered(self, text: str) -> str:
+        """The text with words replaced, or with a small fault or a few; a text of white space alone as it is."""
+        units = self._units.split(text)
+        if not units:
+            return text
+        if not self._replaced(units):
+            self._edit(units)
+        return self._joined(units)
+
+    def _joined(self, units: list[str]) -> str:
+        return self._units.join(units[: self._longest])
 
     def _index(self) -> None:
         """Units by frequency, what stands between two units, and where each pair of units stands."""
@@ -127,14 +179,19 @@ class Augmenter:
             units = self._cross(start)
         else:
             units = self._walk(start)
-        untouched = draw < 0.40
-        if self._neighbours and chance() < 0.5 and self._replace_neighbours(units):
-            untouched = False
-        if chance() < 0.3 and self._replace_in_context(units):
-            untouched = False
-        if untouched or chance() < 0.3:
+        replaced = self._replaced(units)
+        if (draw < 0.40 and not replaced) or chance() < 0.3:
             self._edit(units)
         return units
+
+    def _replaced(self, units: list[str]) -> bool:
+        """Words like them, or of the same context, take the place of some units, or of none. Tells whether of any."""
+        chance, replaced = self._random.random, False
+        if self._neighbours and chance() < 0.5 and self._replace_neighbours(units):
+            replaced = True
+        if chance() < 0.3 and self._replace_in_context(units):
+            replaced = True
+        return replaced
 
     def _below(self, n: int) -> int:
         return int(self._random.random() * n)

@@ -74,7 +74,6 @@ class TrainClassification(TrainTask):
         self.options = options_from(ClassificationOptions, options, self.name)
         self.multi_label = bool(examples.settings.get("multi_label", False))
         pair = bool(examples.settings.get("pair", False))
-        self.transfers = not pair
         if len(examples.labels) < 2:
             found = f"only the label {examples.labels[0]!r}" if examples.labels else "no labels"
             raise DataError(f"{examples.source} has {found}: wanted two classes or more")

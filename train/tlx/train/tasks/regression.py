@@ -55,7 +55,6 @@ class TrainRegression(TrainTask):
         self._mean, self._deviation = float(scores.mean()), float(scores.std())
         self._slope, self._intercept = self._deviation, self._mean
         self.runtime = Regression(pair=bool(examples.settings.get("pair", False)))
-        self.transfers = not self.runtime.pair
 
     def config_changes(self) -> dict[str, Any]:
         label = {"id2label": {0: "LABEL_0"}, "label2id": {"LABEL_0": 0}}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -347,3 +350,14 @@ def test_several_named_columns_of_labels_are_no_regression(tmp_path: Path) -> No
     table = write(tmp_path, "d.csv", "text,rating,toxic,obscene\na,1,0,1\nb,5,1,0\n")
     assert guess_task(table, {"label": "toxic, obscene"}) == "text-classification"
     assert guess_task(table, {"label": "rating"}) == "regression"
+
+
+@pytest.mark.parametrize("seed", ["0", "1", "2", "3"])
+def test_labels_of_equal_numbers_have_one_order_in_every_process(seed: str) -> None:
+    program = (
+        "from tlx.runtime.tasks.labels import ordered_labels; print(*ordered_labels({'10', '01', '1', '001', '2'}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["001", "01", "1", "2", "10"]

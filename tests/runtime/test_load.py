@@ -238,6 +238,24 @@ def test_external_data_outside_the_folder_is_refused(folder: Path) -> None:
         load(folder)
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"\x12\x0cweights.data\x0a\x08location",  # the value before its key
+        b"\x0a\x88\x00location\x12\x0bweights.dat",  # the length in two bytes
+    ],
+)
+def test_external_data_named_as_no_exporter_names_it_is_refused(folder: Path, written: bytes) -> None:
+    external_model(folder, "weights.data")
+    model = (folder / "onnx/model.onnx").read_bytes()
+    usual = b"\x0a\x08location\x12\x0cweights.data"
+    assert usual in model
+    assert len(written) == len(usual)
+    replace_model(folder, model.replace(usual, written))
+    with pytest.raises(FolderError, match="may keep weights in other files, named in a way that no exporter writes"):
+        load(folder)
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_small_model_whose_folder_is_gone_still_answers(folder: Path) -> None:
     predictor = load(folder, threads=2)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlx.runtime.tasks.classification import TextClassification
 from tlx.train.batches import encode, plan_batches, sorted_batches, token_rows, tokens_of, with_words
+from tlx.train.loop import _own_share
 from tlx.train.pretrained import load_tokenizer
 from tlx.train.terms.distillation import mean_per_word
 
@@ -74,3 +76,12 @@ def test_states_are_averaged_over_the_pieces_of_each_word() -> None:
     means, there = mean_per_word(states, words, 3)
     assert means.tolist() == [[[0.0, 1.0], [3.0, 4.0], [6.0, 7.0]]]
     assert there.tolist() == [[True, True, True]]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 8])
+@pytest.mark.parametrize("count", [1, 3, 8, 9])
+def test_every_process_has_as_many_batches_and_all_together_have_each(count: int, processes: int) -> None:
+    batches = [np.array([i]) for i in range(count)]
+    shares = [_own_share(batches, index, processes) for index in range(processes)]
+    assert {len(share) for share in shares} == {-(-count // processes)}
+    assert {int(batch[0]) for share in shares for batch in share} == set(range(count))

@@ -143,6 +143,29 @@ def test_a_teacher_with_other_tokens_is_read_by_characters(base: Path) -> None:
     np.testing.assert_array_equal(task.aligned(Outputs(examples.inputs, theirs, values), theirs), values)
 
 
+def test_a_teacher_whose_tokens_begin_with_the_space_before_them_teaches_no_continuation(base: Path) -> None:
+    """ALBERT and DeBERTa-v3: the offsets of ▁lights take in the space."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    from tlx.runtime.tokens import tokens_over
+
+    examples = examples_of(((0, 4, "O"), (5, 11, "B-music")), texts=["play lights"])
+    task = TrainTagging(examples, {})
+    pieces = ["<unk>", "[CLS]", "[SEP]", "▁play", "▁lights"]
+    unigram = Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=0))
+    unigram.pre_tokenizer = pre_tokenizers.Metaspace()
+    unigram.add_special_tokens(["[CLS]", "[SEP]"])
+    unigram.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]
+    )
+    theirs = encode(task.runtime, tokens_over(unigram, 32, "here", task.runtime), examples.inputs)
+    assert theirs.notes[0].offsets[2].tolist() == [4, 11]  # type: ignore[index]
+    own = encode(task.runtime, tokens_for(base, task), examples.inputs)
+    assert own.notes[0].offsets[2].tolist() == [5, 11]  # type: ignore[index]
+    values = np.random.default_rng(0).normal(size=(4, len(TAGS))).astype(np.float32)
+    np.testing.assert_array_equal(task.aligned(Outputs(examples.inputs, theirs, values), own), values)
+
+
 def test_a_teachers_windows_are_read_in_the_students_own(base: Path) -> None:
     text = " ".join(random.Random(0).choices(FILLERS, k=60))
     examples = examples_of(((0, 1, "O"),), texts=[text])

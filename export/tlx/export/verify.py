@@ -75,8 +75,8 @@ def verify(
 ) -> ParityReport:
     """The predictor's answers on the evidence, compared. `reference_metrics` are torch's, {} without data."""
     task, inputs = predictor.task, evidence.inputs
-    found = predictor.run(inputs)
-    if not np.isfinite(found.values).all():
+    found, of_golden = predictor.run(inputs), predictor.run(evidence.golden.inputs)
+    if not (np.isfinite(found.values).all() and np.isfinite(of_golden.values).all()):
         raise ExportError(f"variant {predictor.variant} gives NaN or infinity: its precision is too low for this model")
     metrics = {} if evidence.examples is None else task.metrics(found, evidence.examples)
     main = judged_by(manifest, metrics)
@@ -84,7 +84,7 @@ def verify(
     # Each alone, and all of them among texts of other lengths, in one pass.
     alone = join_outputs([predictor.run([item]) for item in chosen], task.width)
     together = predictor.run(chosen)
-    golden = _difference(predictor.run(evidence.golden.inputs), evidence.golden)
+    golden = _difference(of_golden, evidence.golden)
     difference = _difference(found, evidence.reference)
     return ParityReport(
         rows=len(inputs),

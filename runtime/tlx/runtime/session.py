@@ -19,8 +19,10 @@ __all__ = ["Device", "Session", "open_session", "resolve_device"]
 Device = Literal["cpu", "cuda"]
 DEVICES = ("auto", "cpu", "cuda")
 NUMPY_TYPES: dict[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
-# TensorProto.external_data: the entry with key "location" (ONNX, onnx.proto StringStringEntryProto), key then value.
+# TensorProto.external_data: the entry with key "location" (ONNX, onnx.proto StringStringEntryProto), key then value as every
+# writer has them; and the string in whatever other way protobuf lets it be written, its length in more bytes than it needs, too.
 EXTERNAL_LOCATION = re.compile(rb"\x0a\x08location\x12")
+ANY_LOCATION = re.compile(rb"(?:\x08|\x88\x80*\x00)location")
 
 
 class Session(NamedTuple):
@@ -75,7 +77,7 @@ def open_session(
     ort = import_onnxruntime()
     model = folder.read(record)
     options = _options(ort, threads)
-    if EXTERNAL_LOCATION.search(model):
+    if ANY_LOCATION.search(model):
         _check_external_data(folder, record, model)
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(folder.locate(record).parent.resolve())
@@ -143,7 +145,12 @@ def _outputs(inference: Any, path: str, heads: Sequence[str], width: int | None)
 def _check_external_data(folder: Folder, record: FileRecord, model: bytes) -> None:
     """Each external-data file lies in the folder, is named by the manifest, and is what it says; else FolderError."""
     records = {item.path: item for item in folder.manifest.files.values()}
-    for location in {_string_at(model, match.end()) for match in EXTERNAL_LOCATION.finditer(model)}:
+    usual = list(EXTERNAL_LOCATION.finditer(model))
+    if len(usual) != sum(1 for _ in ANY_LOCATION.finditer(model)):
+        raise FolderError(
+            f"{folder.path / record.path} may keep weights in other files, named in a way that no exporter writes: not loaded"
+        )
+    for location in {_string_at(model, match.end()) for match in usual}:
         name = str(PurePosixPath(record.path).parent / location)
         folder.locate(FileRecord(path=name, size_bytes=0, sha256=""))
         if name not in records:

@@ -81,9 +81,10 @@ def resolve_training(
     layers: int,
     device: torch.device,
     rows_a_step: int = 32,
+    rate_share: float = 1.0,
 ) -> Recipe:
     """The recipe with epochs, rate and precision filled in. `lengths` are those of the training rows in tokens, augmented ones
-    included; `rows_a_step` is the task's own choice for transformers.
+    included; `rows_a_step` and `rate_share` (of the rate of fine-tuning) are the task's own choices for transformers.
 
     Rates follow width and depth: a small model needs larger steps. Epochs follow the data, so that few rows are seen
     often enough and many rows not longer than they need; long rows are seen less often, so that a run over documents takes
@@ -99,7 +100,7 @@ def resolve_training(
         elif distils or model.random_weights:
             rate = 3e-4 * min(384 / hidden_size, 2.0)
         else:
-            rate = min(1e-4 * (384 / hidden_size) * (6 / layers), 5e-4)
+            rate = rate_share * min(1e-4 * (384 / hidden_size) * (6 / layers), 5e-4)
     rows, weight = len(lengths), _weight(float(lengths.mean()) if len(lengths) else 0.0)
     if epochs is None:
         # A transformer on few documents needs its steps; a small student's many transfer texts would take hours.

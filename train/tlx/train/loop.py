@@ -184,9 +184,9 @@ def _total_steps(run: Fit, processes: int) -> int:
 
 
 def _own_share(batches: list[NDArray[np.int64]], index: int, processes: int) -> list[NDArray[np.int64]]:
-    """This process's batches; the first ones serve again where they do not divide evenly."""
-    padded = batches + batches[: -len(batches) % processes]
-    return padded[index::processes]
+    """This process's batches, as many as every other's; the first ones serve again where they do not divide evenly."""
+    rounds = math.ceil(len(batches) / processes)
+    return [batches[i % len(batches)] for i in range(index, rounds * processes, processes)]
 
 
 def _note(progress: Progress, loss: float, rows: int, seconds: float) -> None:

@@ -39,6 +39,7 @@ class HiddenStates(LearntTerm):
         super().__init__()
         if section.pooler:
             check_pooler(student, teacher)
+            student.pooler.requires_grad_(True)
         self.task = task
         own, other = student.config, teacher.config
         pairs = matched_layers(own.num_hidden_layers, other.num_hidden_layers, kept)

@@ -153,7 +153,7 @@ def _literal(text: str) -> Any:
 
 
 def ordered_labels(labels: set[str]) -> tuple[str, ...]:
-    """Numbers in numeric order, else alphabetic."""
+    """Numbers in numeric order (of equal ones, as 1 and 01, in alphabetic order), else alphabetic."""
     if all(NUMBER.fullmatch(label) for label in labels):
-        return tuple(sorted(labels, key=int))
+        return tuple(sorted(sorted(labels), key=int))
     return tuple(sorted(labels))

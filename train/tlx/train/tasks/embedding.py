@@ -59,6 +59,7 @@ class TrainEmbedding(TrainTask):
 
     half = FeatureExtraction
     transfers = False
+    rate_share = 0.25
     runtime: FeatureExtraction
 
     def __init__(self, examples: Examples, options: Mapping[str, Any]) -> None:
@@ -111,6 +112,9 @@ class TrainEmbedding(TrainTask):
         self._poolings[model] = _pooling_of(source)
 
     def begin(self, model: PreTrainedModel, fresh: Collection[str]) -> None:
+        pooler = getattr(model, "pooler", None)
+        if isinstance(pooler, torch.nn.Module):
+            pooler.requires_grad_(False)  # nothing reads it, and processes would wait for its gradient
         width = int(model.config.hidden_size)
         self._same_width = self._teacher_width in (None, width)
         wrong = [size for size in self.options.matryoshka if not 0 < size <= width]

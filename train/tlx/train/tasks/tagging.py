@@ -94,7 +94,8 @@ class TrainTokens(TrainTask):
                 there = np.searchsorted(tokens.starts[a:b], place, side="right") - 1
                 there = np.maximum(there, 0)
                 learnt = values[a:b][there]
-                piece = (place > tokens.starts[a:b][there]) & (place < tokens.ends[a:b][there])
+                begins = _after_space(str(theirs.inputs[owner]), tokens.starts[a:b])[there]
+                piece = (place > begins) & (place < tokens.ends[a:b][there])
                 learnt[piece] = self.onward(learnt[piece])
                 lines[~special] = learnt
             parts.append(lines)
@@ -115,6 +116,12 @@ class TrainTokens(TrainTask):
     ) -> torch.Tensor:
         """T²·KL(teacher ‖ student), mean over all tokens: answers are made of every one."""
         return soft_cross_entropy(outputs, teacher_outputs, temperature)
+
+
+def _after_space(text: str, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The first visible character of each token: SentencePiece may count the space before a word among its characters."""
+    visible = np.flatnonzero([not character.isspace() for character in text])
+    return visible[np.minimum(np.searchsorted(visible, starts), len(visible) - 1)] if len(visible) else starts
 
 
 class TrainTagging(TrainTokens):

@@ -39,6 +39,8 @@ class TrainTask(ABC):
     """Whether the small architectures (students/) have a head for it."""
     beside: ClassVar[bool] = False
     """Whether a teacher must run beside its student, because every step sees other inputs (`corrupted`)."""
+    rate_share: ClassVar[float] = 1.0
+    """Of the usual rate of fine-tuning: a task that moves what its base already knows takes smaller steps."""
     tells_by_loss: ClassVar[bool] = False
     """Whether `validation_loss` tells weights apart whose figures, being shares of right answers, are equal."""
     runtime: Task

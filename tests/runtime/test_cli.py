@@ -203,6 +203,27 @@ def test_a_failed_predict_leaves_no_output(tlx: Tlx, tiny_folder: Path, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
+def test_an_output_that_is_a_folder_is_refused(tlx: Tlx, tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.csv").mkdir()
+    done = tlx("predict", tiny_folder, "play", "--output", tmp_path / "out.csv")
+    assert_refused(done, 2, "out.csv is a folder: name a file")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc, where no file can be made")
+def test_an_output_that_cannot_be_written_is_one_line(tlx: Tlx, tiny_folder: Path) -> None:
+    assert_refused(tlx("predict", tiny_folder, "play", "--output", "/proc/out.csv"), 1, "cannot be used:")
+
+
+def test_answers_are_utf8_whatever_the_locale_says(tiny_folder: Path) -> None:
+    done = subprocess.run(
+        [*RUN, "predict", str(tiny_folder), "玩 é 🙂", "--json"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )
+    assert done.returncode == 0
+    assert json.loads(done.stdout.decode())["text"] == "玩 é 🙂"
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_full_disk_is_one_line(tiny_folder: Path) -> None:
     with Path("/dev/full").open("w") as full:

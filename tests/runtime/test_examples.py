@@ -91,6 +91,8 @@ def test_lists_of_labels_make_the_task_multi_label(name: str, content: str, tmp_
             b'{"text": "a", "label": "x"}\n{"text": \n',
             r"d\.jsonl line 2 is not valid JSON: .*one object a line",
         ),
+        ("d.jsonl", b"[" * 100_000 + b"\n", r"d\.jsonl line 1 is not valid JSON: nested too deep"),
+        ("d.json", b'[{"a": ' + b"9" * 5000 + b"}]", r"d\.json is not valid JSON: a number of thousands of digits"),
         ("d.jsonl", b"[1, 2]\n", r"d\.jsonl line 1 holds a list: wanted one JSON object a line"),
         ("d.jsonl", b'{"text": "a", "label": NaN}\n', r"d\.jsonl line 1: column 'label' has no label"),
         (

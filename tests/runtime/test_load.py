@@ -199,6 +199,39 @@ def test_labels_that_the_model_does_not_give_are_refused(folder: Path) -> None:
         load(folder)
 
 
+def set_to(section: str, key: str, value: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda document: document[section].__setitem__(key, value) if section else document.update({key: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (set_to("settings", "thresholds", 4), "settings are not those of text-classification"),
+        (set_to("settings", "thresholds", ["a", "b", "c", "d"]), "settings are not those of text-classification"),
+        (set_to("", "max_tokens", 10**12), '"max_tokens" is 1000000000000, wanted 1 to'),
+        (set_to("", "max_tokens", 0), '"max_tokens" is 0, wanted 1 to'),
+        (set_to("", "labels", ["a", "a", "b", "c"]), '"labels" holds one twice'),
+        (set_to("", "default", {"cpu": ["x"]}), '"cpu" is list, wanted str'),
+        (set_to("", "format", True), 'has no "format" number'),
+        (set_to("", "format", -1), 'has no "format" number'),
+        (lambda document: document["variants"]["fp32"].update(path="a\0b"), "outside the folder: not loaded"),
+    ],
+)
+def test_a_manifest_of_other_values_is_refused_in_one_line(
+    folder: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
+    edit_manifest(folder, change)
+    with pytest.raises(FolderError, match=message):
+        load(folder)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"format": ' + "9" * 5000 + "}"])
+def test_a_manifest_that_json_cannot_hold_is_refused_in_one_line(folder: Path, text: str) -> None:
+    (folder / MANIFEST).write_text(text)
+    with pytest.raises(FolderError, match="is not valid JSON: the manifest is damaged"):
+        load(folder)
+
+
 def external_model(folder: Path, location: str) -> None:
     """The model with its weights in an external-data file at `location`."""
     import onnx

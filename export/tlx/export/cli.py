@@ -109,9 +109,9 @@ def export_command(
 
 def _next_command(folder: Path, manifest: Manifest) -> str:
     """What to type next."""
-    from tlx.runtime.tasks import task_named
+    from tlx.runtime.tasks import task_of
 
-    item = task_named(manifest.task).from_manifest(manifest).golden(["a text", "another"])[0]
+    item = task_of(manifest).golden(["a text", "another"])[0]
     texts = " ".join(f'"{text}"' for text in ((item,) if isinstance(item, str) else item))
     return f"next: tlx predict {shlex.quote(str(folder))} {texts}   (loads {manifest.default['cpu']} by default)"
 

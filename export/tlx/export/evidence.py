@@ -18,7 +18,7 @@ from tlx.runtime.columns import trained_columns
 from tlx.runtime.errors import DataError, ExportError
 from tlx.runtime.examples import Examples
 from tlx.runtime.folder import Folder, Manifest
-from tlx.runtime.tasks import Task, task_named
+from tlx.runtime.tasks import Task, task_of
 from tlx.runtime.tasks.task import Input, Outputs, unit_starts
 from tlx.runtime.tokens import Tokens
 
@@ -100,7 +100,7 @@ def read_evaluation(folder: Folder, config: ExportConfig) -> Examples | None:
     if config.data is None:
         return None
     columns = {"text": config.text_column, "text_pair": config.pair_column, "label": config.label_column}
-    task = task_named(folder.manifest.task).from_manifest(folder.manifest)
+    task = task_of(folder.manifest)
     asked = {key: name for key, name in columns.items() if name is not None}
     source = read_once(config.data, split="validation")
     named = trained_columns(folder.manifest, source, asked)
@@ -143,7 +143,7 @@ def golden_json(manifest: Manifest, evidence: Evidence) -> str:
     """
     outputs = evidence.golden
     encoded = outputs.encoded
-    task = task_named(manifest.task).from_manifest(manifest)
+    task = task_of(manifest)
     starts = unit_starts(task.units(encoded), len(encoded.rows))
     owners = np.arange(len(encoded.rows)) if encoded.owners is None else encoded.owners
     first = np.searchsorted(owners, np.arange(len(outputs.inputs) + 1))

@@ -12,7 +12,7 @@ from tlx.export.pretrained import LoadedModel, load_model
 from tlx.runtime.batches import cut_batches, pad_batch
 from tlx.runtime.errors import DeviceError, UsageError
 from tlx.runtime.folder import Folder
-from tlx.runtime.tasks import Task, task_named
+from tlx.runtime.tasks import Task, task_of
 from tlx.runtime.tasks.task import Floats, Input, Outputs, unit_index, unit_starts
 from tlx.runtime.tokens import open_tokens
 
@@ -28,7 +28,7 @@ class TorchEngine:
     variant: Literal["torch"] = "torch"
 
     def __init__(self, folder: Folder, loaded: LoadedModel, device: str) -> None:
-        self.task: Task = task_named(folder.manifest.task).from_manifest(folder.manifest)
+        self.task: Task = task_of(folder.manifest)
         self.device = device
         self.model: Any = loaded.model.to(device)
         self._transformers: Any = loaded.tokenizer

@@ -14,7 +14,7 @@ from tlx.runtime.errors import ExportError
 from tlx.runtime.folder import Manifest
 from tlx.runtime.metrics import LOWER_IS_BETTER
 from tlx.runtime.predictor import Predictor
-from tlx.runtime.tasks import task_named
+from tlx.runtime.tasks import task_of
 from tlx.runtime.tasks.task import Outputs, join_outputs
 
 __all__ = ["ParityReport", "judged_by", "verify"]
@@ -66,7 +66,7 @@ class ParityReport:
 def judged_by(manifest: Manifest, metrics: Mapping[str, float]) -> str:
     """The metric that may not drop: the one that training chose the weights by, where it is measured and greater is better."""
     chosen = manifest.settings.get("metric")
-    main = task_named(manifest.task).from_manifest(manifest).main_of(metrics)
+    main = task_of(manifest).main_of(metrics)
     return next((name for name in metrics if name == chosen and name not in LOWER_IS_BETTER), main)
 
 

@@ -56,11 +56,9 @@ class Workbench:
         self.stage, self.manifest, self.evidence, self.torch, self.threads = stage, manifest, evidence, torch, threads
         task_metrics = {}
         if evidence.examples is not None:
-            from tlx.runtime.tasks import task_named
+            from tlx.runtime.tasks import task_of
 
-            task_metrics = (
-                task_named(manifest.task).from_manifest(manifest).metrics(evidence.reference, evidence.examples)
-            )
+            task_metrics = task_of(manifest).metrics(evidence.reference, evidence.examples)
         self.reference_metrics: Mapping[str, float] = task_metrics
         self.scale = float(np.abs(evidence.reference.values).max())
         self._numbers = count()

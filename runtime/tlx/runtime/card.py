@@ -50,9 +50,9 @@ def _summary(manifest: Manifest) -> str:
 
 
 def _usage(manifest: Manifest) -> str:
-    from tlx.runtime.tasks import task_named
+    from tlx.runtime.tasks import task_of
 
-    shown = task_named(manifest.task).from_manifest(manifest).usage
+    shown = task_of(manifest).usage
     lines = ["# pip install 'tlx[cpu]'", "from tlx.runtime import load", 'model = load("this/folder")', *shown]
     return "\n".join(["## Use", "", "```python", *lines, "```"])
 

@@ -138,12 +138,12 @@ def evaluate(
     from tlx.runtime.column_files import read_once
     from tlx.runtime.evaluate import evaluate as measure
     from tlx.runtime.folder import open_folder
-    from tlx.runtime.tasks import task_named
+    from tlx.runtime.tasks import task_of
 
     opened = open_folder(folder)
     source = read_once(data, split="test")
     columns = _columns(opened.manifest, source, text=text, text_pair=text_pair, label=label)
-    examples = task_named(opened.manifest.task).from_manifest(opened.manifest).examples_of(source, columns)
+    examples = task_of(opened.manifest).examples_of(source, columns)
     result = measure(_engine(opened, variant, device, threads), examples)
     if as_json:
         return _print_json(result)
@@ -171,10 +171,10 @@ def bench(
     from tlx.runtime.bench import bench as measure
     from tlx.runtime.folder import open_folder
     from tlx.runtime.predictor import Predictor
-    from tlx.runtime.tasks import task_named
+    from tlx.runtime.tasks import task_of
 
     opened = open_folder(folder)
-    task = task_named(opened.manifest.task).from_manifest(opened.manifest)
+    task = task_of(opened.manifest)
     inputs: Sequence[Any] = task.golden(BENCH_TEXTS)
     if data is not None:
         inputs = _inputs(task, opened.manifest, data, text=text, text_pair=text_pair)

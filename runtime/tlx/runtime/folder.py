@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from tlx.runtime.errors import FolderError, IntegrityError, UsageError
 from tlx.runtime.foreign import plain_folder
+from tlx.runtime.limits import MOST_TOKENS
 
 __all__ = [
     "FORMAT",
@@ -106,11 +107,12 @@ class Manifest(NamedTuple):
         """Raises FolderError naming `source` when the text is not a manifest of this version."""
         try:
             document = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
+            line = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
             raise FolderError(
-                f"{source} is not valid JSON (line {error.lineno}): the manifest is damaged; export or copy the folder again"
+                f"{source} is not valid JSON{line}: the manifest is damaged; export or copy the folder again"
             ) from error
-        if not isinstance(document, dict) or not isinstance(document.get("format"), int):
+        if not isinstance(document, dict) or type(document.get("format")) is not int or document["format"] < 1:
             raise FolderError(
                 f'{source} has no "format" number: it is not a tlx manifest; run `tlx export` on the folder'
             )
@@ -121,10 +123,12 @@ class Manifest(NamedTuple):
         try:
             return cls(
                 task=_typed(document, "task", str),
-                labels=tuple(str(label) for label in _typed(document, "labels", list)),
-                max_tokens=_typed(document, "max_tokens", int),
+                labels=_labels(document),
+                max_tokens=_max_tokens(document),
                 settings=_typed(document, "settings", dict),
-                default=_typed(document, "default", dict),
+                default={
+                    device: _typed(document["default"], device, str) for device in _typed(document, "default", dict)
+                },
                 files={name: _record(item) for name, item in _typed(document, "files", dict).items()},
                 variants={
                     name: Variant(
@@ -137,7 +141,7 @@ class Manifest(NamedTuple):
                 },
                 lineage=_typed(document, "lineage", dict),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise FolderError(f"{source} is incomplete ({error}): export or copy the folder again") from error
 
 
@@ -208,7 +212,7 @@ class Folder(NamedTuple):
     def locate(self, record: FileRecord) -> Path:
         """The record's path, refused when it leaves the folder (by `..`, an absolute path, or a link)."""
         path = self.path / record.path
-        if not path.resolve().is_relative_to(self.path.resolve()):
+        if "\0" in record.path or not path.resolve().is_relative_to(self.path.resolve()):
             raise FolderError(f"{self.path / MANIFEST} names {record.path!r}, which is outside the folder: not loaded")
         return path
 
@@ -249,6 +253,20 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _labels(document: Mapping[str, Any]) -> tuple[str, ...]:
+    labels = tuple(str(label) for label in _typed(document, "labels", list))
+    if len(set(labels)) < len(labels):
+        raise ValueError('"labels" holds one twice')
+    return labels
+
+
+def _max_tokens(document: Mapping[str, Any]) -> int:
+    found: int = _typed(document, "max_tokens", int)
+    if not 1 <= found <= MOST_TOKENS:
+        raise ValueError(f'"max_tokens" is {found}, wanted 1 to {MOST_TOKENS}')
+    return found
 
 
 def _record(item: Mapping[str, Any]) -> FileRecord:

@@ -10,10 +10,17 @@ from typing import Any
 
 from tlx.runtime.errors import DataError
 
-__all__ = ["read_json", "read_jsonl"]
+__all__ = ["fault", "read_json", "read_jsonl"]
 
 Rows = tuple[dict[str, list[Any]], Sequence[int]]
 """Columns, and the line (of a document the item) where each row starts, from 1."""
+
+
+def fault(error: ValueError | RecursionError) -> str:
+    """What json.loads found wrong, in a few words."""
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg
+    return "nested too deep" if isinstance(error, RecursionError) else "a number of thousands of digits"
 
 
 def read_jsonl(path: Path, text: str) -> Rows:
@@ -25,9 +32,9 @@ def read_jsonl(path: Path, text: str) -> Rows:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(
-                f"{path} line {number} is not valid JSON: {error.msg} (wanted one object a line)"
+                f"{path} line {number} is not valid JSON: {fault(error)} (wanted one object a line)"
             ) from error
         row = _row_of(row)
         if not isinstance(row, dict):
@@ -41,10 +48,11 @@ def read_json(path: Path, text: str) -> Rows:
     """One document, an object being one row and a list a row each item; or else an object a line."""
     try:
         document = json.loads(text)
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data":  # a second line that begins anew
+    except (ValueError, RecursionError) as error:
+        if fault(error) == "Extra data":  # a second line that begins anew
             return read_jsonl(path, text)
-        raise DataError(f"{path} line {error.lineno} is not valid JSON: {error.msg}") from error
+        line = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise DataError(f"{path}{line} is not valid JSON: {fault(error)}") from error
     rows = document if isinstance(document, list) else [document]
     rows = [_row_of(row) for row in rows]
     for number, row in enumerate(rows, start=1):

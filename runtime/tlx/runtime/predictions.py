@@ -13,6 +13,7 @@ from typing import IO, Any, BinaryIO
 
 from tlx.runtime.column_files import COLUMNS, file_format
 from tlx.runtime.errors import DataError, UsageError
+from tlx.runtime.json_files import fault
 from tlx.runtime.predictor import Predictor
 from tlx.runtime.tables import Source, Table, iterate_texts
 from tlx.runtime.tasks import Task
@@ -71,7 +72,7 @@ def parse_options(predictor: Predictor, top_k: str | None, settings: Sequence[st
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -138,8 +139,8 @@ def _split(line: str, where: str, names: Sequence[str]) -> Input:
     if line.startswith("{"):
         try:
             found = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{where} is not valid JSON: {error.msg}") from error
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where} is not valid JSON: {fault(error)}") from error
         parts = [found.get(name) for name in names]
     else:
         parts = line.split("\t")
@@ -168,6 +169,8 @@ def check_output(path: Path) -> None:
         raise UsageError(f"--output {path} ends in {path.suffix or 'nothing'}: wanted {' or '.join(OUTPUTS)}")
     if not path.parent.is_dir():
         raise UsageError(f"--output {path}: the folder {path.parent} does not exist: make it first")
+    if path.is_dir():
+        raise UsageError(f"--output {path} is a folder: name a file")
 
 
 def _write(lines: Iterable[str], stream: IO[str], *, flush: bool = False) -> int:

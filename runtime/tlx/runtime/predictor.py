@@ -13,7 +13,7 @@ from tlx.runtime.engine import Engine, begun
 from tlx.runtime.errors import FolderError, UsageError
 from tlx.runtime.folder import Folder, Manifest, VariantName
 from tlx.runtime.session import Device, resolve_device
-from tlx.runtime.tasks import Task, task_named
+from tlx.runtime.tasks import Task, task_of
 from tlx.runtime.tasks.limits import Limits
 from tlx.runtime.tasks.task import Input, Outputs, join_outputs
 from tlx.runtime.tokens import open_tokens
@@ -54,7 +54,7 @@ class Predictor:
             raise UsageError(f"threads is {threads!r}: wanted a whole number from 1, or None for all usable cores")
         resolved = resolve_device(device)
         chosen = folder.variant(_variant_for(folder, variant, resolved))
-        task = task_named(folder.manifest.task).from_manifest(folder.manifest)
+        task = task_of(folder.manifest)
         if TOKENIZER not in folder.manifest.files:
             raise FolderError(f"{folder.path}: the manifest names no {TOKENIZER}: export the folder again")
         if threads is None:

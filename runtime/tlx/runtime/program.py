@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import warnings
@@ -23,6 +24,9 @@ ORDER = ("train", "export", "runtime")  # of the groups in --help; others follow
 def main() -> None:
     """Runs the command line. Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted."""
     warnings.formatwarning = _format_warning
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a pipe on Windows, a C locale: answers hold every character
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))
 
 
@@ -53,10 +57,12 @@ def run(arguments: list[str]) -> int:
             raise
         return _fail(f"this command needs {error.name}, which is not installed: pip install 'tlx[train,export,cpu]'", 1)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = f" ({error.filename})" if error.filename else ""
+            return _fail(f"the disk is full{where}: free some space and run the command again", 1)
+        if error.filename is None or error.strerror is None:
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        return _fail(f"the disk is full{where}: free some space and run the command again", 1)
+        return _fail(f"{error.filename} cannot be used: {error.strerror}; give another, or mend that", 1)
     if code == 130:
         return _fail("interrupted", 130)
     return code if isinstance(code, int) else 0

@@ -166,7 +166,7 @@ def _question(where: str, question: Any, context: Any, answers: tuple[tuple[str,
 def _answers(where: str, value: Any, start: Any) -> tuple[tuple[str, int | None], ...]:
     """The answers in any of the usual forms: {"text": [], "answer_start": []}, a list of {"text", "answer_start"}, a text."""
     if isinstance(value, str) and value[:1] in ("{", "["):
-        with suppress(json.JSONDecodeError):  # an answer may begin with a bracket
+        with suppress(ValueError, RecursionError):  # an answer may begin with a bracket
             value = json.loads(value)
     if isinstance(value, Mapping):
         texts, starts = value.get("text"), value.get("answer_start")

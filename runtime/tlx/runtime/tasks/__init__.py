@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from tlx.runtime.errors import UsageError
+from tlx.runtime.errors import FolderError, UsageError
 from tlx.runtime.tasks.task import Task
 
 if TYPE_CHECKING:
+    from tlx.runtime.folder import Manifest
     from tlx.runtime.tables import Source
 
-__all__ = ["ALIASES", "TASKS", "Task", "guess_task", "task_named"]
+__all__ = ["ALIASES", "TASKS", "Task", "guess_task", "task_named", "task_of"]
 
 TASKS: dict[str, str] = {
     "feature-extraction": "tlx.runtime.tasks.embedding",
@@ -38,6 +39,18 @@ def task_named(name: str) -> type[Task]:
     if module is None:
         raise UsageError(f"unknown task {name!r}: choose one of {', '.join(sorted(TASKS))}")
     return cast(type[Task], import_module(module).TASK)
+
+
+def task_of(manifest: Manifest) -> Task:
+    """The runtime half of a folder's task, with the folder's labels and settings. Raises FolderError for settings that are none
+    of the task's."""
+    kind = task_named(manifest.task)
+    try:
+        return kind.from_manifest(manifest)
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+        raise FolderError(
+            f"the manifest's settings are not those of {manifest.task} ({error}): train, export or copy the folder again"
+        ) from error
 
 
 def guess_task(source: Source, columns: Mapping[str, str] | None = None) -> str:

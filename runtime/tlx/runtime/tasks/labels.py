@@ -134,7 +134,7 @@ def read_label_list(table: Table, row: int, column: str, value: Any) -> tuple[st
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             value = _literal(value)
     if not isinstance(value, (list, tuple)):
         raise DataError(

@@ -59,7 +59,6 @@ class TrainEmbedding(TrainTask):
 
     half = FeatureExtraction
     transfers = False
-    rate_share = 0.25
     runtime: FeatureExtraction
 
     def __init__(self, examples: Examples, options: Mapping[str, Any]) -> None:
@@ -84,6 +83,11 @@ class TrainEmbedding(TrainTask):
         if self.judged == "texts":
             return "teacher_cosine" if self._same_width else "teacher_similarity"
         return "spearman" if self.judged == "scores" else "ndcg@10"
+
+    @property
+    def rate_share(self) -> float:
+        """Scores only put in order what a base of vectors already knows; labels pull it apart (benchmarks/LOG.md)."""
+        return 0.25 if self.kind == "scores" else 1.0
 
     @property
     def rows_a_step(self) -> int:

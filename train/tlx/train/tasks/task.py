@@ -39,8 +39,6 @@ class TrainTask(ABC):
     """Whether the small architectures (students/) have a head for it."""
     beside: ClassVar[bool] = False
     """Whether a teacher must run beside its student, because every step sees other inputs (`corrupted`)."""
-    rate_share: ClassVar[float] = 1.0
-    """Of the usual rate of fine-tuning: a task that moves what its base already knows takes smaller steps."""
     tells_by_loss: ClassVar[bool] = False
     """Whether `validation_loss` tells weights apart whose figures, being shares of right answers, are equal."""
     runtime: Task
@@ -162,6 +160,11 @@ class TrainTask(ABC):
     def rows_a_step(self) -> int:
         """Rows of a batch on average, for transformers, where the recipe does not say."""
         return 32
+
+    @property
+    def rate_share(self) -> float:
+        """Of the usual rate of fine-tuning, where the recipe does not say."""
+        return 1.0
 
     def drawn(self, rows: Rows, rng: np.random.Generator) -> Rows:
         """The rows of one epoch (in groups that `rng` draws, say). Each row is there as before."""

@@ -24,6 +24,7 @@ from tlx.export.pretrained import load_model, open_source
 from tlx.runtime import DataError, FolderError, TlxError, UsageError, load
 from tlx.runtime.errors import ExportError, IntegrityError
 from tlx.runtime.folder import open_folder
+from tlx.runtime.golden import replay
 from tlx.runtime.tasks import task_named
 
 QUICK = ExportConfig(seconds=0)
@@ -187,7 +188,10 @@ def test_variants_made_before_are_kept_and_verified_again(checkpoint: Any, answe
     assert manifest.variants["int8"].metrics["accuracy"] > 0.7
     assert manifest.variants["int8"].report["method"] == "int8-dynamic"
     assert set(manifest.variants) == {"torch", "fp32", "int8", "fp16"}
-    assert manifest.default == {"cpu": "int8", "cuda": "fp16"}
+    on_cuda = (
+        manifest.variants["fp16"].report.get("verified_on") == "cuda"
+    )  # where a GPU is: else nothing says that it is right there
+    assert manifest.default == {"cpu": "int8", "cuda": "fp16" if on_cuda else "fp32"}
     load(folder, "int8", "cpu")("thanks")
 
 
@@ -208,6 +212,32 @@ def test_golden_texts_replay_through_the_runtime(checkpoint: Any) -> None:
     with pytest.warns(UserWarning, match="truncated"):
         logits = load(folder, "fp32", "cpu").logits(golden["texts"])
     np.testing.assert_allclose(logits, golden["logits"], atol=1e-4)
+
+
+def test_golden_inputs_are_replayed_where_the_folder_lies(checkpoint: Any) -> None:
+    folder = checkpoint()
+    export(folder, config=ExportConfig(seconds=0, precisions=("int8",)))
+    opened = open_folder(folder)
+    for variant in ("fp32", "int8"):
+        found = replay(opened, variant, "cpu")
+        assert (found["variant"], found["inputs"], found["other_ids"], found["fault"]) == (variant, 32, 0, None)
+        assert found["max_abs_difference"] <= found["at_export"] + 1e-4
+    path = folder / "golden.json"
+    golden = json.loads(path.read_text())
+    golden["input_ids"][3] = golden["input_ids"][3][::-1]
+    path.write_text(json.dumps(golden))
+    assert "1 of 32 golden inputs have other token ids" in str(replay(opened, "fp32", "cpu")["fault"])
+    golden["input_ids"][3] = golden["input_ids"][3][::-1]
+    golden["logits"][0][0] += 1.0
+    path.write_text(json.dumps(golden))
+    assert "this machine computes otherwise" in str(replay(opened, "fp32", "cpu")["fault"])
+    golden["logits"].pop()
+    path.write_text(json.dumps(golden))
+    with pytest.raises(FolderError, match="has other numbers of texts, ids and outputs"):
+        replay(opened, "fp32", "cpu")
+    path.unlink()
+    with pytest.raises(FolderError, match="golden.json is missing: `tlx export` writes it"):
+        replay(opened, "fp32", "cpu")
 
 
 def test_speed_is_measured_and_decides_the_default(checkpoint: Any) -> None:
@@ -452,3 +482,18 @@ def test_the_torch_engine_gives_the_torch_variant(checkpoint: Any, oracle: Any) 
 
 def folder_labels(folder: Path) -> tuple[str, ...]:
     return open_folder(folder).manifest.labels
+
+
+def test_a_checkpoint_of_links_as_a_hubs_cache_has_it_is_exported(checkpoint: Any, tmp_path: Path) -> None:
+    plain = checkpoint()
+    blobs, snapshot = tmp_path / "cache" / "blobs", tmp_path / "cache" / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    plain.rename(blobs)
+    for file in blobs.iterdir():
+        (snapshot / file.name).symlink_to(Path("../../blobs") / file.name)
+    out = tmp_path / "out"
+    export(snapshot, config=replace(QUICK, out=out))
+    before = {file.name: file.read_bytes() for file in blobs.iterdir()}
+    export(snapshot, config=QUICK)
+    assert {file.name: file.read_bytes() for file in blobs.iterdir()} == before
+    assert load(out, "fp32", "cpu")("thanks") == load(snapshot, "fp32", "cpu")("thanks")

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import PreTrainedTokenizerFast
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
 from tlx.train.pretrained import load_tokenizer
-from tlx.train.vocabulary import count_tokens, extend_tokenizer, prune_tokenizer
+from tlx.train.vocabulary import count_tokens, extend_tokenizer, id_count, prune_tokenizer
 
 TEXTS = ["play some music now", "turn off the lights please", "cancel my lost card", "a new song, louder!"] * 5
 
@@ -127,3 +127,27 @@ def test_new_tokens_are_the_same_in_every_run(base: Path) -> None:
     texts = ["제 카드를 취소해 주세요", "내일 서울 날씨가 어때요", "부엌에서 음악을 틀어 줘", *RUSSIAN]
     made = {extend_tokenizer(tokenizer, texts)[0].backend_tokenizer.to_str() for _ in range(5)}
     assert len(made) == 1
+
+
+@pytest.mark.parametrize("size", [300, 310])
+def test_a_small_byte_level_vocabulary_still_writes_every_text(size: int) -> None:
+    tokenizer = trained("bpe")
+    pruned, _ = prune_tokenizer(tokenizer, count_tokens(tokenizer, TEXTS), size)
+    pruned.backend_tokenizer.decoder = decoders.ByteLevel()
+    for text in ("play é", "请帮我", "😀 ok"):
+        assert pruned.decode(pruned(text)["input_ids"], skip_special_tokens=True) == text
+
+
+def test_ids_may_have_holes(tmp_path: Path) -> None:
+    """A vocab.txt with a line several times: the last one's id counts, the others belong to no token."""
+    lines = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *["twice"] * 4, "hello", "world", "##s"]
+    (tmp_path / "vocab.txt").write_text("\n".join(lines) + "\n")
+    tokenizer = BertTokenizerFast(str(tmp_path / "vocab.txt"))
+    assert (len(tokenizer), id_count(tokenizer)) == (9, 12)
+    counts = count_tokens(tokenizer, ["hello worlds", "hello"])
+    assert counts[9:].tolist() == [2, 1, 1]
+    assert prune_tokenizer(tokenizer, counts, 100)[1].tolist() == list(range(12))
+    extended, added = extend_tokenizer(tokenizer, ["привет мир"] * 50)
+    ids = list(extended.get_vocab().values())
+    assert added
+    assert len(set(ids)) == len(ids)

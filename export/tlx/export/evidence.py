@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,9 @@ from tlx.runtime.columns import trained_columns
 from tlx.runtime.errors import DataError, ExportError
 from tlx.runtime.examples import Examples
 from tlx.runtime.folder import Folder, Manifest
+from tlx.runtime.golden import golden_lines
 from tlx.runtime.tasks import Task, task_of
-from tlx.runtime.tasks.task import Input, Outputs, unit_starts
+from tlx.runtime.tasks.task import Input, Outputs
 from tlx.runtime.tokens import Tokens
 
 __all__ = ["Evidence", "gather_evidence", "golden_json", "read_evaluation"]
@@ -142,20 +142,17 @@ def golden_json(manifest: Manifest, evidence: Evidence) -> str:
     `logits` holds for each input its lines of values; of a line wider than WIDE only `[column, value]` of the greatest.
     """
     outputs = evidence.golden
-    encoded = outputs.encoded
     task = task_of(manifest)
-    starts = unit_starts(task.units(encoded), len(encoded.rows))
-    owners = np.arange(len(encoded.rows)) if encoded.owners is None else encoded.owners
-    first = np.searchsorted(owners, np.arange(len(outputs.inputs) + 1))
-    single = task.units(encoded) is None and encoded.owners is None
-    logits = [[_rounded(line) for line in outputs.values[starts[a] : starts[b]]] for a, b in pairwise(first)]
+    single = task.units(outputs.encoded) is None and outputs.encoded.owners is None
+    ids, lines = golden_lines(task, outputs)
+    logits = [[_rounded(line) for line in of_one] for of_one in lines]
     document = {
         "format": 1,
         "task": manifest.task,
         "max_tokens": manifest.max_tokens,
         "texts": [item if isinstance(item, str) else list(item) for item in outputs.inputs],
-        "input_ids": [encoded.rows[row].tolist() for row in first[:-1]],
-        "logits": [lines[0] for lines in logits] if single else logits,
+        "input_ids": ids,
+        "logits": [of_one[0] for of_one in logits] if single else logits,
     }
     return json.dumps(document, ensure_ascii=False) + "\n"
 

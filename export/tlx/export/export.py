@@ -30,6 +30,7 @@ from tlx.runtime.folder import (
     file_record,
     write_atomically,
 )
+from tlx.runtime.golden import GOLDEN
 from tlx.runtime.machine import machine_description, usable_cores
 from tlx.runtime.predictor import Predictor
 from tlx.runtime.staging import check_out, clear_stale, staged_folder
@@ -87,7 +88,7 @@ def export(folder: str | Path, *, config: ExportConfig, say: Say = lambda step: 
             manifest = _finish_manifest(bench, made, speeds, config, examples)
         finally:
             bench.close()
-        write_atomically(stage / "golden.json", golden_json(manifest, evidence))
+        write_atomically(stage / GOLDEN, golden_json(manifest, evidence))
         write_atomically(stage / MANIFEST, manifest.to_json())
         if _card_is_ours(stage / "README.md"):
             write_atomically(stage / "README.md", write_card(Folder(path=out, manifest=manifest)))
@@ -161,13 +162,14 @@ def _finish_manifest(
         report = {**item.facts, **item.report.figures(), **measured.get(name, {})}
         record = file_record(bench.stage, FILES[name])
         manifest = manifest.with_variant(Variant(name=name, file=record, metrics=item.report.metrics, report=report))
-    lineage = {**manifest.lineage, "export": _lineage(config, examples)}
+    checked = {"golden_inputs": len(bench.evidence.golden.inputs)}  # whose ids are transformers' (check_tokens)
+    lineage = {**manifest.lineage, "export": {**_lineage(config, examples), **checked}}
     return manifest._replace(default=choose_default(manifest, config.max_drop), lineage=lineage)
 
 
 def choose_default(manifest: Manifest, max_drop: float) -> dict[str, str]:
-    """The variant within `max_drop` that each device loads. cpu: lowest p50 (of level ones the smallest); cuda: fp16,
-    else fp32.
+    """The variant within `max_drop` that each device loads. cpu: lowest p50 (of level ones the smallest); cuda: fp16 where it
+    was verified on cuda, else fp32.
 
     Without figures of speed int8 is taken as the fastest on the CPU.
     """
@@ -183,7 +185,8 @@ def choose_default(manifest: Manifest, max_drop: float) -> dict[str, str]:
         cpu = min(near, key=lambda name: there[name].file.size_bytes)
     else:
         cpu = "int8" if "int8" in there else "fp32"
-    return {"cpu": cpu, "cuda": "fp16" if "fp16" in there else "fp32"}
+    half = "fp16" in there and there["fp16"].report.get("verified_on") == "cuda"
+    return {"cpu": cpu, "cuda": "fp16" if half else "fp32"}
 
 
 def _speed_facts(speeds: Mapping[str, Speed], config: ExportConfig) -> dict[str, dict[str, Any]]:
@@ -251,8 +254,13 @@ def _staged_copy(path: Path, out: Path, config: ExportConfig) -> Iterator[Path]:
     in_place = out == path
     with staged_folder(out, overwrite=in_place or config.overwrite) as stage:
         try:
+            # Links are followed in what is no folder of tlx's: a hub's cache holds nothing else.
             shutil.copytree(
-                path, stage, symlinks=True, dirs_exist_ok=True, copy_function=_link if in_place else shutil.copy2
+                path,
+                stage,
+                symlinks=(path / MANIFEST).exists(),
+                dirs_exist_ok=True,
+                copy_function=_link if in_place else shutil.copy2,
             )
         except shutil.Error as error:
             raise FolderError(f"{path} cannot be copied to {stage}: {error.args[0][0][2]}") from error
@@ -260,7 +268,8 @@ def _staged_copy(path: Path, out: Path, config: ExportConfig) -> Iterator[Path]:
 
 
 def _link(source: str, target: str) -> None:
+    """A second name for the file, or for that which a link leads to."""
     try:
-        os.link(source, target, follow_symlinks=False)
+        os.link(os.path.realpath(source), target)
     except OSError:  # a file system without links
-        shutil.copy2(source, target, follow_symlinks=False)
+        shutil.copy2(source, target)

@@ -19,6 +19,7 @@ from tlx.export.unread import take_first_early
 from tlx.export.verify import ParityReport
 from tlx.export.workbench import Candidate, Workbench, faster, measure
 from tlx.runtime.errors import ExportError, TlxError
+from tlx.runtime.machine import PROVIDERS, provider_fault
 
 __all__ = ["FILES", "Graphs", "Made", "make_fp32", "make_precision"]
 
@@ -118,9 +119,24 @@ def make_precision(
     for item in made.values():
         if item.candidate.path != chosen.candidate.path:
             bench.discard(item.candidate)
-    if within:
-        return chosen
-    return _repaired(bench, precision, method, str(chosen.facts["graph"]), sources, chosen, config, rows, say)
+    if not within:
+        chosen = _repaired(bench, precision, method, str(chosen.facts["graph"]), sources, chosen, config, rows, say)
+    return _on_cuda(bench, chosen, config, say) if precision == "fp16" else chosen
+
+
+def _on_cuda(bench: Workbench, made: Made, config: ExportConfig, say: Say) -> Made:
+    """The fp16 variant, judged where it computes in half precision too, if that device is here: a CPU computes its nodes in
+    float32, where nothing overflows. Raises ExportError when it loses too much there."""
+    if provider_fault(PROVIDERS["cuda"]) is not None:
+        return made
+    say("fp16: verifying on cuda")
+    report = bench.judge(bench.opened("fp16", made.candidate.path, "cuda"))
+    if not report.within(config.max_drop):
+        raise ExportError(
+            f"fp16 loses {report.drop:.4f} of {report.main_metric} on cuda (allowed: {config.max_drop}): leave --precision fp16 "
+            "out, or raise --max-drop"
+        )
+    return Made(candidate=made.candidate, report=report, facts={**made.facts, "verified_on": "cuda"})
 
 
 def _repaired(

@@ -22,6 +22,7 @@ from tlx.runtime.bench import latency, throughput
 from tlx.runtime.engine import TruncationWarning
 from tlx.runtime.folder import Folder, Manifest, Variant, VariantName, file_record
 from tlx.runtime.predictor import Predictor
+from tlx.runtime.session import Device
 
 __all__ = ["Candidate", "Speed", "Workbench", "faster", "measure"]
 
@@ -68,9 +69,13 @@ class Workbench:
         """The model as a file, opened by the runtime as variant `name` on the CPU."""
         path = f"onnx/.candidate-{next(self._numbers)}.onnx"
         onnx.save(model, str(self.stage / path))
+        return self.opened(name, path, "cpu")
+
+    def opened(self, name: VariantName, path: str, device: Device) -> Candidate:
+        """The file, opened by the runtime as variant `name`."""
         variant = Variant(name=name, file=file_record(self.stage, path))
         folder = Folder(path=self.stage, manifest=self.manifest.with_variant(variant))
-        return Candidate(path=path, predictor=Predictor.open(folder, name, "cpu", self.threads))
+        return Candidate(path=path, predictor=Predictor.open(folder, name, device, self.threads))
 
     def judge(self, candidate: Candidate) -> ParityReport:
         with truncation_expected():

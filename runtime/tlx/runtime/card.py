@@ -69,21 +69,30 @@ def _variants(manifest: Manifest) -> str:
     if not manifest.variants:
         return ""
     metrics = list(dict.fromkeys(name for variant in manifest.variants.values() for name in variant.metrics))
-    header = ["variant", "size MB", *metrics, "flip rate", "p50 ms", "texts/s", "default on"]
+    header = ["variant", "size MB", *metrics, "drop", "flip rate", "batch flips", "p50 ms", "texts/s", "default on"]
     rows = [_variant_row(manifest, variant, metrics) for variant in manifest.variants.values()]
     text = "## Variants\n\n" + _table(header, rows)
     machines = {_machine(v.report["machine"]) for v in manifest.variants.values() if v.report.get("machine")}
     if machines:
+        text += f"\n\nMeasured on {'; '.join(sorted(machines))}."
+    inputs = manifest.lineage.get("export", {}).get("golden_inputs")
+    if inputs:
         text += (
-            f"\n\nMeasured on {'; '.join(sorted(machines))}. Flip rate: the share of answers that differ from torch."
+            "\n\nDrop: what the main metric loses against torch. Flip rate: the share of answers that differ from torch's; batch "
+            f"flips: of those that differ when a text is answered among others. The token ids of {inputs} golden inputs are those "
+            "of transformers; `tlx inspect FOLDER --replay` answers them again."
         )
+    for variant in manifest.variants.values():
+        kept = variant.report.get("kept_float")
+        if kept:
+            text += f"\n\n{variant.name} keeps {len(kept)} nodes in float: {', '.join(f'`{_cell(name)}`' for name in kept)}."
     return text
 
 
 def _variant_row(manifest: Manifest, variant: Variant, metrics: Sequence[str]) -> list[str]:
     devices = [device for device, name in manifest.default.items() if name == variant.name]
     figures = [variant.metrics.get(name) for name in metrics]
-    timings = [variant.report.get(name) for name in ("flip_rate", "p50_ms", "texts_per_s")]
+    timings = [variant.report.get(name) for name in ("drop", "flip_rate", "batch_flip_rate", "p50_ms", "texts_per_s")]
     return [
         variant.name,
         f"{variant.file.size_bytes / 1e6:.2f}",

@@ -197,12 +197,23 @@ def bench(
     _print_table(header, rows)
 
 
-def inspect(folder: FolderArgument, as_json: JsonOption = False) -> None:
+def inspect(
+    folder: FolderArgument,
+    replayed: Annotated[
+        bool, typer.Option("--replay", help="Answer golden.json's inputs again here, with every ONNX variant.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Show what a folder holds and where it comes from, and check every file against the manifest."""
     from tlx.runtime.diagnosis import inspect_folder
     from tlx.runtime.folder import open_folder
 
-    found = inspect_folder(open_folder(folder))
+    found = inspect_folder(opened := open_folder(folder))
+    if replayed and not found["faults"]:
+        from tlx.runtime.golden import replay
+
+        found["replay"] = [replay(opened, name) for name in opened.manifest.variants if name != "torch"]
+        found["faults"] += [item["fault"] for item in found["replay"] if item["fault"]]
     if as_json:
         _print_json(found)
     else:
@@ -213,9 +224,19 @@ def inspect(folder: FolderArgument, as_json: JsonOption = False) -> None:
             typer.echo(f"{len(labels)} labels: {shown}")
         _print_variants(found)
         _print_mapping("lineage", found["lineage"])
+        _print_replay(found.get("replay", []))
     if found["faults"]:
         raise FolderError("; ".join(found["faults"]))
     typer.echo(f"{found['files_checked']} files are what the manifest says (size, sha256)", err=True)
+
+
+def _print_replay(found: Sequence[Mapping[str, Any]]) -> None:
+    for item in found:
+        before = "" if item["at_export"] is None else f", at export {item['at_export']:.3g}"
+        typer.echo(
+            f"replay of {item['variant']}: {item['inputs']} golden inputs, {item['other_ids']} with other token ids, outputs "
+            f"within {item['max_abs_difference']:.3g} of torch's{before}"
+        )
 
 
 def doctor(as_json: JsonOption = False) -> None:

@@ -71,7 +71,7 @@ class Spelling:
 
     @cached_property
     def _marked(self) -> NDArray[np.bool_]:
-        marked = np.zeros(self.tokenizer.get_vocab_size(True) + 1, dtype=np.bool_)
+        marked = np.zeros(max(self.tokenizer.get_vocab(True).values()) + 1, dtype=np.bool_)  # ids may have holes
         for token, index in self.tokenizer.get_vocab(True).items():
             if token.startswith(self.prefix) and index < len(marked):
                 marked[index] = True

@@ -16,12 +16,12 @@ from unicodedata import category, name
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, models, trainers
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from tlx.runtime.errors import TrainingError
 
-__all__ = ["count_tokens", "extend_tokenizer", "prune_tokenizer", "rebuilt"]
+__all__ = ["count_tokens", "extend_tokenizer", "id_count", "prune_tokenizer", "rebuilt"]
 
 Ints = NDArray[np.int64]
 Pieces = tuple[str, ...]
@@ -31,9 +31,14 @@ SPELT_SHARE = 0.75
 """A word is spelt out when single letters are so many of its letters."""
 
 
+def id_count(tokenizer: PreTrainedTokenizerFast) -> int:
+    """One more than the greatest id: ids may have holes, where a vocab.txt has a line twice."""
+    return max(tokenizer.get_vocab().values(), default=-1) + 1
+
+
 def count_tokens(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> Ints:
     """How often each id occurs in the texts, `(vocabulary,)` int64, special tokens left out."""
-    counts = np.zeros(len(tokenizer), dtype=np.int64)
+    counts = np.zeros(id_count(tokenizer), dtype=np.int64)
     for encodings in _encoded(tokenizer, texts):
         flat = np.fromiter((i for encoding in encodings for i in encoding.ids), dtype=np.int64)
         counts += np.bincount(flat, minlength=len(counts))
@@ -45,14 +50,15 @@ def prune_tokenizer(
 ) -> tuple[PreTrainedTokenizerFast, Ints]:
     """A tokenizer of about `size` tokens, and the old id of each new one, `(size,)` int64.
 
-    Kept, in this order until `size` is reached: special tokens; single characters (with their continuation forms) that
-    occur, and an eighth of the room for others; tokens that occur, by count, in turn with tokens by old id when not all
+    Kept, in this order until `size` is reached: special tokens; the bytes of byte-level and byte-fallback vocabularies, all of them,
+    or what has none of its own could not be written; single characters (with their continuation forms) that occur, and an eighth
+    of the room for others; tokens that occur, by count, in turn with tokens by old id when not all
     fit (vocabularies list frequent tokens first); then tokens by old id. Whatever a BPE token is merged from is kept with it. `size` or more tokens: the tokenizer as it is.
     """
     document = json.loads(tokenizer.backend_tokenizer.to_str())
     vocab = _vocabulary(document)
     if size >= len(vocab):
-        return tokenizer, np.arange(len(tokenizer), dtype=np.int64)
+        return tokenizer, np.arange(id_count(tokenizer), dtype=np.int64)
     special = {token["id"] for token in document["added_tokens"]} | set(tokenizer.all_special_ids)
     kept = sorted(special)
     seen = set(kept)
@@ -65,7 +71,8 @@ def prune_tokenizer(
                 kept.append(i)
 
     single = [i for token, i in vocab.items() if len(token.removeprefix("##").removeprefix("▁")) <= 1]
-    alphabet = [i for i in single if counts[i] > 0] + [i for i in single if counts[i] == 0][: size // 8]
+    rare = [i for i in single if counts[i] == 0][: size // 8]
+    alphabet = list(dict.fromkeys([*_bytes_of(document), *(i for i in single if counts[i] > 0), *rare]))
     by_count = [i for i in sorted(vocab.values(), key=lambda i: (-int(counts[i]), i)) if counts[i] > 0]
     by_id = sorted(vocab.values())
     if (
@@ -111,7 +118,7 @@ def extend_tokenizer(
         return tokenizer, 0
     learnt = _learnt(wanted, tokenizer.unk_token, limit)
     vocab = document["model"]["vocab"]
-    following = len(tokenizer)
+    following = id_count(tokenizer)
     fresh = [token for token in learnt if token not in vocab][:limit]
     for offset, token in enumerate(fresh):
         vocab[token] = following + offset
@@ -186,6 +193,14 @@ def _vocabulary(document: dict[str, Any]) -> dict[str, int]:
     if model["type"] == "Unigram":
         return {piece: index for index, (piece, _) in enumerate(model["vocab"])}
     raise TrainingError(f"a {model['type']} tokenizer cannot be pruned: leave model.vocabulary out")
+
+
+def _bytes_of(document: dict[str, Any]) -> list[int]:
+    """The ids of single bytes: of a byte-level vocabulary its 256 characters, of one with byte fallback <0x00> to <0xFF>."""
+    vocab, names = _vocabulary(document), [f"<0x{byte:02X}>" for byte in range(256)]
+    if "ByteLevel" in json.dumps([document.get("pre_tokenizer"), document.get("decoder")]):
+        names += sorted(pre_tokenizers.ByteLevel.alphabet())
+    return [vocab[name] for name in names if name in vocab]
 
 
 def _restricted(document: dict[str, Any], old: Ints) -> dict[str, Any]:

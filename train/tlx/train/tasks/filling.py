@@ -30,6 +30,7 @@ from tlx.train.batches import Batch, Ragged
 from tlx.train.recipe import options_from
 from tlx.train.tasks.classification import soft_cross_entropy
 from tlx.train.tasks.task import TrainTask
+from tlx.train.vocabulary import id_count
 
 __all__ = ["TRAIN_TASK", "FillingOptions", "TrainFilling"]
 
@@ -81,11 +82,12 @@ class TrainFilling(TrainTask):
         self.settings |= {"mask_token": tokenizer.mask_token, "clean_up_spaces": clean}
         self.runtime = replace(self.runtime, mask_token=tokenizer.mask_token, clean_up_spaces=clean)
         self._mask_id = int(tokenizer.mask_token_id)
-        size, special = len(tokenizer), special_ids(tokenizer.backend_tokenizer)
-        self._never = np.zeros(size, dtype=np.bool_)
+        special = special_ids(tokenizer.backend_tokenizer)
+        self._never = np.ones(id_count(tokenizer), dtype=np.bool_)
+        self._never[list(tokenizer.get_vocab().values())] = False
         self._never[special] = True
         self._drawn = np.flatnonzero(~self._never)
-        self._continues = _continuations(tokenizer, size)
+        self._continues = _continuations(tokenizer, len(self._never))
         encoding = tokenizer.backend_tokenizer.encode("a")
         ids, inside = encoding.ids, np.flatnonzero(~np.array(encoding.special_tokens_mask, dtype=np.bool_))
         begin, end = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, len(ids))

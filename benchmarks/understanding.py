@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +222,8 @@ def peer(case: Case, files: dict[str, Path], out: Path, base: str, flags: dict[s
     test = task.read(paths["test"], columns)
     folder = open_source(out)
     settings = {**folder.manifest.settings, **test.settings}
-    folder = replace(folder, manifest=replace(folder.manifest, task=name, settings=settings, max_tokens=max_tokens))
+    manifest = folder.manifest._replace(task=name, settings=settings, max_tokens=max_tokens)
+    folder = folder._replace(manifest=manifest)
     engine = TorchEngine(folder, load_model(folder), "cpu")
     metric = "f1" if case.task == "intent-slots" else case.metric
     return float(engine.task.metrics(engine.run(test.inputs), test)[metric])

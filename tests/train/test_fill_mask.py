@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -271,3 +273,19 @@ def test_a_tokenizer_without_mask_token_is_refused() -> None:
 def test_lines_are_joined_into_rows_of_more_tokens_than_a_line_has(source: str, least: int) -> None:
     task = made_task(word_piece(), source)
     assert (task.block, task.least_tokens) == (least == 128, least)
+
+
+def test_a_tokenizer_that_pads_by_itself_changes_no_block(base: Path, tmp_path: Path) -> None:
+    """all-MiniLM's tokenizer.json pads every text to 128: a block would be padding for the most part."""
+    padded = tmp_path / "padded"
+    shutil.copytree(base, padded)
+    document = json.loads((padded / "tokenizer.json").read_text())
+    strategy = {"strategy": {"Fixed": 24}, "direction": "Right", "pad_to_multiple_of": None}
+    document["padding"] = {**strategy, "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"}
+    document["truncation"] = {"direction": "Right", "max_length": 24, "strategy": "LongestFirst", "stride": 0}
+    (padded / "tokenizer.json").write_text(json.dumps(document))
+    tokenizer = load_tokenizer(str(padded))
+    assert (
+        tokenizer.backend_tokenizer.encode("card").ids == load_tokenizer(str(base)).backend_tokenizer.encode("card").ids
+    )
+    assert len(tokenizer.backend_tokenizer.encode("card " * 40).ids) == 42

@@ -77,7 +77,7 @@ def load_pretrained(
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerFast:
-    """The fast tokenizer. Raises UsageError when there is none."""
+    """The fast tokenizer, which neither pads nor cuts by itself (all-MiniLM's does, to 128). Raises UsageError when there is none."""
     with quiet(), _explained(source, "a tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
@@ -86,6 +86,8 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerFast:
         raise UsageError(
             f"{source} has no padding token: set one in its tokenizer (e.g. the end token) and in its config"
         )
+    tokenizer.backend_tokenizer.no_padding()
+    tokenizer.backend_tokenizer.no_truncation()
     return tokenizer
 
 

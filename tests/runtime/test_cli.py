@@ -209,6 +209,19 @@ def test_an_output_that_is_a_folder_is_refused(tlx: Tlx, tiny_folder: Path, tmp_
     assert_refused(done, 2, "out.csv is a folder: name a file")
 
 
+def test_an_output_that_is_the_input_is_refused(tlx: Tlx, tiny_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "gold.csv"
+    path.write_text("text,label\nplay,music\n")
+    done = tlx("predict", tiny_folder, "--input", path, "--output", tmp_path / "." / "gold.csv")
+    assert_refused(done, 2, "is the file of --input, whose labels it would take the place of")
+    assert path.read_text() == "text,label\nplay,music\n"
+
+
+def test_a_byte_order_mark_on_standard_input_is_no_text(tlx: Tlx, tiny_folder: Path) -> None:
+    done = tlx("predict", tiny_folder, "--json", stdin=b"\xef\xbb\xbfplay\n\xef\xbb\xbfplay\n")
+    assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == ["play", "\ufeffplay"]
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc, where no file can be made")
 def test_an_output_that_cannot_be_written_is_one_line(tlx: Tlx, tiny_folder: Path) -> None:
     assert_refused(tlx("predict", tiny_folder, "play", "--output", "/proc/out.csv"), 1, "cannot be used:")

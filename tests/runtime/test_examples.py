@@ -143,6 +143,8 @@ def test_every_line_of_a_stream_is_a_text_even_an_empty_one(lines: Sequence[str]
         ("d.csv", "text,label\na,0.0\nb,1.0\n", ["0", "1"]),
         ("d.jsonl", '{"text": "a", "label": 0.0}\n{"text": "b", "label": 1}\n', ["0", "1"]),
         ("d.csv", "text,label\na,1.5\nb,²\n", ["1.5", "²"]),
+        ("d.csv", "text,label\na,true\nb,false\n", ["true", "false"]),
+        ("d.jsonl", '{"text": "a", "label": true}\n{"text": "b", "label": false}\n', ["true", "false"]),
         ("d.csv", "text,label,label_text\na,0,no\nb,1,yes\n", ["no", "yes"]),
     ],
 )
@@ -164,6 +166,29 @@ def test_labels_are_the_same_whatever_the_format(name: str, content: str, gold: 
 )
 def test_labels_between_separators_are_several(content: str, gold: list[object], tmp_path: Path) -> None:
     assert parse(write(tmp_path, "d.csv", content)).gold == gold
+
+
+@pytest.mark.parametrize(
+    ("cells", "gold"),
+    [
+        (([1, 1, 0], [0, 0, 1], [0, 0, 0]), [("0", "1"), ("2",), ()]),
+        (([1.0, 1.0], [0.0, 1.0]), [("0", "1"), ("1",)]),
+        (([0, 1], [1, 0]), [("0", "1"), ("1", "0")]),  # may be the labels 0 and 1
+        ((["0", "0"], ["1", "0"]), [("0",), ("1", "0")]),
+    ],
+)
+def test_vectors_of_zeros_and_ones_name_labels_by_their_place(
+    cells: Sequence[Sequence[object]], gold: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    lines = "".join(json.dumps({"text": "a", "labels": cell}) + "\n" for cell in cells)
+    assert parse(write(tmp_path, "d.jsonl", lines)).gold == gold
+
+
+@pytest.mark.parametrize(("text", "encoding"), [("太态价格很好，推荐", "gb18030"), ("café crème brûlée", "cp1252")])
+def test_an_encoding_is_named_that_the_file_may_have(text: str, encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_bytes(f"text,label\n{text},x\n".encode(encoding))
+    with pytest.raises(DataError, match=f"is not UTF-8 .*iconv -f {encoding} -t utf-8"):
+        parse(tmp_path / "d.csv")
 
 
 def test_a_column_for_each_label_is_multi_label(tmp_path: Path) -> None:

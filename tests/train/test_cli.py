@@ -73,3 +73,10 @@ def test_a_stopped_run_is_remembered_before_the_data_are_read(tmp_path: Path) ->
     found, told = _program(["none.csv", "--base", "none/of/it", "--out", str(out)])
     assert found[1] == "False"
     assert "go on with --resume" in told
+
+
+@pytest.mark.parametrize("out", [".", "", "/"])
+def test_a_folder_that_cannot_be_made_anew_is_refused(out: str, tmp_path: Path) -> None:
+    found, told = _program([str(tmp_path / "none.csv"), "--base", "b", "--out", out])
+    assert found == ["2", "False"]
+    assert "cannot be made anew: name a new folder" in told

@@ -15,6 +15,7 @@ from tests.families.tokenizers import byte_pairs, unigram, word_piece
 from tests.train.conftest import WORDS, recipe
 
 from tlx.runtime.errors import RecipeError, UsageError
+from tlx.runtime.tasks import task_named
 from tlx.runtime.tasks.task import Encoded
 
 
@@ -277,6 +278,8 @@ def test_lines_are_joined_into_rows_of_more_tokens_than_a_line_has(source: str, 
 
 def test_a_tokenizer_that_pads_by_itself_changes_no_block(base: Path, tmp_path: Path) -> None:
     """all-MiniLM's tokenizer.json pads every text to 128: a block would be padding for the most part."""
+    from tlx.train.pretrained import load_tokenizer
+
     padded = tmp_path / "padded"
     shutil.copytree(base, padded)
     document = json.loads((padded / "tokenizer.json").read_text())
@@ -289,3 +292,10 @@ def test_a_tokenizer_that_pads_by_itself_changes_no_block(base: Path, tmp_path: 
         tokenizer.backend_tokenizer.encode("card").ids == load_tokenizer(str(base)).backend_tokenizer.encode("card").ids
     )
     assert len(tokenizer.backend_tokenizer.encode("card " * 40).ids) == 42
+
+
+def test_a_label_is_refused_where_lines_are_plain_text(tmp_path: Path) -> None:
+    path = tmp_path / "spam.txt"
+    path.write_text("ham\thello\nspam\twin\n")
+    with pytest.raises(UsageError, match="read as plain text for fill-mask, where --label kind names nothing"):
+        task_named("fill-mask").read(path, {"label": "kind"})

@@ -96,7 +96,7 @@ def predict(
     if texts and input is not None:
         raise UsageError("both TEXT and --input were given: give one of them")
     if output is not None:
-        predictions.check_output(output)
+        predictions.check_output(output, input)
     predictor = load(folder, variant, device, threads)
     task = predictor.task
     options = predictions.parse_options(predictor, top_k, option or [])

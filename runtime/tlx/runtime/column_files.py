@@ -24,7 +24,7 @@ SEEN_BYTES = 1 << 18  # of those, to tell whether it is one
 USUAL = 0.95  # the share of its lines that have the same columns
 TAGGED = 0.9  # the share of its lines that end in a tag
 _COMMENT = re.compile(r"#\s*\w+ = ")
-_TAG = re.compile(r"[BIESLU]-[^\W\d]\S*")
+_TAG = re.compile(r"[BIESLUM]-[^\W\d]\S*")
 _NUMBER = re.compile(r"\d+|\d+-\d+|\d+\.\d+")
 
 Shape = tuple[bool, int]

@@ -55,6 +55,7 @@ TEXT_NAMES = (
     "headline",
     "utt",
     "reviewtext",
+    "text_a",
 )
 LABEL_NAMES = (
     "labels",
@@ -72,8 +73,11 @@ LABEL_NAMES = (
     "entailment",
     "gold_label",
     "is_duplicate",
+    "quality",
+    "entailment_label",
+    "entailment_judgment",
 )
-SCORE_NAMES = ("score", "similarity", "rating", "stars")
+SCORE_NAMES = ("score", "similarity", "rating", "stars", "relatedness_score")
 GOLD_NAMES = (*LABEL_NAMES, *SCORE_NAMES)
 PAIR_NAMES = (
     ("sentence1", "sentence2"),
@@ -83,6 +87,7 @@ PAIR_NAMES = (
     ("text_a", "text_b"),
     ("premise", "hypothesis"),
     ("premise", "hypo"),
+    ("context", "hypothesis"),
     ("#1 string", "#2 string"),
     ("question1", "question2"),
     ("question", "context"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import os
@@ -112,6 +113,8 @@ def stdin_blocks(names: Sequence[str]) -> Iterator[list[Input]]:
     """
     read = 0
     for block in _blocks_there(sys.stdin.buffer):
+        if not read and block:
+            block[0] = block[0].removeprefix(codecs.BOM_UTF8)
         yield list(_lines((line.decode("utf-8") for line in block), "standard input", names, read))
         read += len(block)
         sys.stdout.flush()
@@ -163,8 +166,12 @@ def write_predictions(records: Iterable[tuple[Record, str]], path: Path | None, 
         return _write_csv((record for record, _ in records), stream)
 
 
-def check_output(path: Path) -> None:
-    """Raises UsageError when a file of that name cannot be written."""
+def check_output(path: Path, read: Path | None = None) -> None:
+    """Raises UsageError when a file of that name cannot be written, or is the one that is `read`."""
+    if read is not None and path.exists() and read.exists() and path.samefile(read):
+        raise UsageError(
+            f"--output {path} is the file of --input, whose labels it would take the place of: name another"
+        )
     if path.suffix.lower() not in OUTPUTS:
         raise UsageError(f"--output {path} ends in {path.suffix or 'nothing'}: wanted {' or '.join(OUTPUTS)}")
     if not path.parent.is_dir():

@@ -1,7 +1,7 @@
 """Tagged data → texts with tagged words: CoNLL columns, lists of tokens and tags, texts with character spans.
 
 Every form ends as the same: a text, and its words in order as (start, end, tag) characters of it. Tags with prefixes are
-BIO whatever the file had (IOB1, BIOES and BILOU are rewritten): transformers' pipelines know no other.
+BIO whatever the file had (IOB1, BIOES, BMES and BILOU are rewritten): transformers' pipelines know no other.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ SPAN_NAMES = ("entities", "spans", "labels", "label")
 _CJK = re.compile(f"[{CJK}]")
 _WORD = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
 _PREFIXED = re.compile(r"[A-Za-z]-")
-_TAG = re.compile(r"O|[BIESLU]-.+", re.DOTALL)
-_BEGINS, _GOES_ON = "BSU", "IEL"
+_TAG = re.compile(r"O|[BIESLUM]-.+", re.DOTALL)
+_BEGINS, _GOES_ON = "BSU", "IELM"
 
 
 @dataclass(frozen=True, kw_only=True)

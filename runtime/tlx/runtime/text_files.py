@@ -62,8 +62,18 @@ def decoded(path: Path, content: bytes) -> str:
         line = content[: error.start].count(b"\n") + 1
         raise DataError(
             f"{path} line {line} is not UTF-8 (byte 0x{content[error.start]:02x}): save the file as UTF-8, "
-            "as `iconv -f cp1252 -t utf-8` does for one of Windows"
+            f"as `iconv -f {_probable(content)} -t utf-8` does for one of Windows"
         ) from error
+
+
+def _probable(content: bytes) -> str:
+    """The encoding that a file which is not UTF-8 probably has: Chinese, where its bytes make mostly Chinese characters."""
+    try:
+        other = [character for character in content.decode("gb18030") if ord(character) > 127]
+    except UnicodeDecodeError:
+        return "cp1252"
+    chinese = sum("\u4e00" <= character <= "\u9fff" or "\u3000" <= character <= "\u303f" for character in other)
+    return "gb18030" if len(other) > 3 and chinese > 0.8 * len(other) else "cp1252"
 
 
 def read_text(source: str | Path) -> tuple[str, str]:

@@ -90,12 +90,17 @@ def write_model(
         labels=task.labels,
         max_tokens=max_tokens,
         settings=task.settings,
-        files={name: file_record(stage, name) for name in ("config.json", "tokenizer.json")},
+        files={name: file_record(stage, name) for name in ("config.json", "tokenizer.json", *_code(stage))},
         variants={"torch": Variant(name="torch", file=torch_file, metrics=metrics)},
         lineage=lineage,
     )
     (stage / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     (stage / "README.md").write_text(write_card(Folder(path=out, manifest=manifest)), encoding="utf-8")
+
+
+def _code(stage: Path) -> list[str]:
+    """The code of a small student's architecture, which others run with `trust_remote_code=True`."""
+    return sorted(path.name for path in stage.glob("*.py"))
 
 
 def name_inputs(tokenizer: PreTrainedTokenizerFast, model: PreTrainedModel) -> None:

@@ -115,6 +115,11 @@ class FillMask(Task):
         from tlx.runtime.examples import Examples
         from tlx.runtime.tables import is_missing, read_table
 
+        if columns.get("label") is not None:
+            raise UsageError(
+                f"{source} is read as plain text for fill-mask, where --label {columns['label']} names nothing: leave it out, or name "
+                "the --task; a table in a .txt is one as .tsv or .csv"
+            )
         table = read_table(source, split=split)
         column = pick_column(table, "text", TEXT_NAMES, columns.get("text"))
         texts: list[Input] = []

@@ -76,6 +76,8 @@ def read_column(table: Table, column: str, oos: str | None, known: Collection[st
     values = list(table.columns[column])
     separator = _separator(values, known) if column.lower() == "labels" else None
     several = separator is not None or any(is_list(value) for value in values)
+    if several and separator is None:
+        values = _named_by_place(values)
 
     def read(row: int, value: Any) -> Any:
         if oos is not None and is_out_of_scope(value, oos):
@@ -125,23 +127,44 @@ def read_label(table: Table, row: int, column: str, value: Any) -> str:
         raise DataError(f"{table.where(row)}: column {column!r} holds {value!r}: wanted one label")
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
+    if isinstance(value, bool):
+        return str(value).lower()  # as JSON and most CSV write it
     text = str(value).strip()
     return text.partition(".")[0] if WHOLE.fullmatch(text) else text
 
 
 def read_label_list(table: Table, row: int, column: str, value: Any) -> tuple[str, ...]:
     """The cell's distinct labels. Raises DataError naming the row when it holds no list of labels."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            value = _literal(value)
+    value = _as_list(value)
     if not isinstance(value, (list, tuple)):
         raise DataError(
             f"{table.where(row)}: column {column!r} holds {table.columns[column][row]!r}: wanted a list of labels, "
             'as ["one", "two"], in every row'
         )
     return tuple(dict.fromkeys(read_label(table, row, column, item) for item in value))
+
+
+def _as_list(value: Any) -> Any:
+    """The list that a cell holds as JSON or as Python writes it; other values as they are."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return _literal(value)
+
+
+def _named_by_place(values: Sequence[Any]) -> list[Any]:
+    """Vectors of a 0 or 1 for each label as lists of the places of the ones; other cells as they are. Lists of as many zeros and ones
+    in every row are such vectors where one holds a number twice, which no list of labels does."""
+    lists = [_as_list(value) for value in values]
+    marks = all(
+        isinstance(cell, (list, tuple)) and all(item in (0, 1) and not isinstance(item, str) for item in cell)
+        for cell in lists
+    )
+    if not marks or len({len(cell) for cell in lists}) != 1 or not any(len(set(cell)) < len(cell) for cell in lists):
+        return list(values)
+    return [[place for place, item in enumerate(cell) if item] for cell in lists]
 
 
 def _literal(text: str) -> Any:

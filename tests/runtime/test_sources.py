@@ -271,3 +271,29 @@ def test_an_empty_file_in_a_folder_of_texts_is_a_row_without_a_text(tmp_path: Pa
     (tmp_path / "pos" / "7.txt").write_text("")
     with pytest.warns(UserWarning, match="have no text"):
         assert len(TextClassification.read(tmp_path, {})) == 119
+
+
+@pytest.mark.parametrize(
+    ("content", "texts", "gold"),
+    [
+        ("ham\tare you free tonight, my friend?\nspam\tyou have won a prize, call now\nham\tsee you there at nine\n", "", "ham"),
+        ("id\tsentence_A\tsentence_B\tentailment_label\n1\ta dog runs\ta cat sits\tNEUTRAL\n2\ta b\tc d\tENTAILMENT\n", "a cat sits", "NEUTRAL"),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:.*the first row is data, not names")
+def test_a_txt_whose_lines_have_as_many_tabs_is_a_table(content: str, texts: str, gold: str, tmp_path: Path) -> None:
+    path = tmp_path / "train.txt"
+    path.write_text(content)
+    assert guess_task(path) == "text-classification"
+    examples = task_named("text-classification").read(path, {})
+    assert examples.gold[0] == gold
+    assert texts in examples.inputs[0] or isinstance(examples.inputs[0], str)
+    half = task_named("text-classification")(labels=("a", "b"))  # type: ignore[call-arg]
+    assert read_file(path, half, {})[0] == content.split("\n")[0]  # to be answered, its lines are texts
+
+
+@pytest.mark.parametrize("content", ["one line\twith a tab\n", "a\tb\nno tab\n", "a\tb\n\nc\td\n", "plain\ntext\n"])
+def test_other_lines_with_tabs_are_plain_text(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "corpus.txt"
+    path.write_text(content)
+    assert guess_task(path) == "fill-mask"

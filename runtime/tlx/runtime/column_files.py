@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tlx.runtime.errors import DataError, UsageError
-from tlx.runtime.tables import Source, Table, has_labels, read_table
+from tlx.runtime.tables import Source, Table, has_labels, has_tabs, read_table
 from tlx.runtime.text_files import UTF16, open_bytes, read_text, suffix_of
 
-__all__ = ["COLUMNS", "Sentence", "file_format", "read_once", "read_sentences"]
+__all__ = ["COLUMNS", "TABBED", "Sentence", "file_format", "read_once", "read_sentences"]
 
 COLUMNS = (".conll", ".conllu", ".bio", ".iob", ".iob2")
 """The suffixes of such files."""
 FASTTEXT = ".fasttext"
 """A format that has no suffix of its own: a .txt with labels."""
+TABBED = ".tabbed"
+"""Another: a .txt that is a table between tabs, as SMS Spam, LCQMC and SICK are passed on."""
 UNTOLD = (".txt", ".tsv")
 SEEN_BYTES = 1 << 18  # of those, to tell whether it is one
 USUAL = 0.95  # the share of its lines that have the same columns
@@ -54,7 +56,7 @@ class Layout(NamedTuple):
 
 def file_format(source: Source) -> str:
     """The suffix that tells how a file is read: its own, lower-cased, but .conll for a .txt or .tsv that is evidently columns,
-    and .fasttext for a .txt that begins with one of fastText's labels.
+    .fasttext for a .txt that begins with one of fastText's labels, and .tabbed for one all of whose lines have as many tabs.
 
     It is columns where blank lines part blocks whose lines have the same columns, two or more, and end in O or a tag with a
     prefix, with some of either; or where they are those of CoNLL-U.
@@ -75,7 +77,10 @@ def file_format(source: Source) -> str:
     if suffix == ".txt" and has_labels(text):
         return FASTTEXT
     lines = text.split("\n")
-    return COLUMNS[0] if _are_columns(lines[:-1] if len(content) == SEEN_BYTES else lines) else suffix
+    lines = lines[:-1] if len(content) == SEEN_BYTES else lines
+    if _are_columns(lines):
+        return COLUMNS[0]
+    return TABBED if suffix == ".txt" and has_tabs("\n".join(lines)) else suffix
 
 
 def read_once(source: Source, *, split: str = "train") -> Source:

@@ -48,7 +48,7 @@ def read_delimited(path: Path, text: str, delimiter: str) -> tuple[dict[str, lis
     if rows is None and delimiter == "," and told is None:
         rows = _rows_of_unknown_kind(path, text)
     (first, names), *rows = rows or _quoted_rows(path, text, delimiter)
-    if _is_data(names):
+    if _is_data(names, rows):
         rows, names = [(first, names), *rows], [""] * len(names)
         message = f"{path}: the first row is data, not names: columns are called column 1 to column {len(names)}"
         warnings.warn(message, UserWarning, stacklevel=2)
@@ -66,12 +66,19 @@ def read_delimited(path: Path, text: str, delimiter: str) -> tuple[dict[str, lis
     return columns, [line for line, _ in rows]
 
 
-def _is_data(names: Sequence[str]) -> bool:
-    """Whether what should be names holds a number and, beside it, a sentence; or more than any name."""
+def _is_data(names: Sequence[str], rows: Sequence[Row]) -> bool:
+    """Whether what should be names holds a sentence and, beside it, a number or what comes again in its column, as labels do; or
+    more than any name."""
     if any(len(name) > LONGEST_NAME for name in names):
         return True
-    numbers = sum(_NUMBER.fullmatch(name.strip()) is not None for name in names)
-    return numbers > 0 and any(len(name.split()) + len(_CJK.findall(name)) // 2 >= SENTENCE for name in names)
+    if not any(len(name.split()) + len(_CJK.findall(name)) // 2 >= SENTENCE for name in names):
+        return False
+    if any(_NUMBER.fullmatch(name.strip()) for name in names):
+        return True
+    return any(
+        name.strip() and any(place < len(fields) and fields[place] == name for _, fields in rows)
+        for place, name in enumerate(names)
+    )
 
 
 def _plain_rows(path: Path, text: str) -> list[Row] | None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from tlx.runtime.column_files import COLUMNS, file_format
+from tlx.runtime.column_files import COLUMNS, TABBED, file_format
 from tlx.runtime.errors import DataError, UsageError
 from tlx.runtime.json_files import fault
 from tlx.runtime.predictor import Predictor
@@ -97,7 +97,7 @@ def read_file(source: Source, task: Task, columns: Mapping[str, str]) -> list[In
     if (
         suffix_of(path) == ".txt"
         and path.is_file()
-        and (found == ".txt" or (found in COLUMNS and not task.recognises(found, {})))
+        and (found in (".txt", TABBED) or (found in COLUMNS and not task.recognises(found, {})))
     ):
         text = decoded(path, stored_bytes(path)[0])
         if not text:

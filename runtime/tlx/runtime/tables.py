@@ -21,6 +21,7 @@ __all__ = [
     "Table",
     "accepted",
     "has_labels",
+    "has_tabs",
     "is_missing",
     "iterate_texts",
     "kept_rows",
@@ -203,7 +204,9 @@ def _read_file(path: Path) -> Table:
     return table
 
 
-def _read_lines(path: Path, text: str) -> tuple[dict[str, list[Any]], list[int]]:
+def _read_lines(path: Path, text: str) -> tuple[dict[str, list[Any]], Sequence[int]]:
+    if has_tabs(text):
+        return read_delimited(path, text, "\t")
     numbered = [(n, line.strip()) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
     places = [n for n, _ in numbered]
     if has_labels(text):
@@ -217,6 +220,12 @@ def _read_lines(path: Path, text: str) -> tuple[dict[str, list[Any]], list[int]]
         gold = {"label": [found[0] for found in labels]} if single else {"labels": list(labels)}
         return {"text": list(texts), **gold}, places
     return {"text": [line for _, line in numbered]}, places
+
+
+def has_tabs(text: str) -> bool:
+    """Whether the lines are a table's: two at least, none of them blank, and all with as many tabs, one or more."""
+    lines = text.strip("\n").split("\n")
+    return len(lines) > 1 and "\t" in lines[0] and len({line.count("\t") if line.strip() else 0 for line in lines}) == 1
 
 
 def has_labels(text: str) -> bool:

@@ -217,6 +217,16 @@ def test_an_output_that_is_the_input_is_refused(tlx: Tlx, tiny_folder: Path, tmp
     assert path.read_text() == "text,label\nplay,music\n"
 
 
+def test_an_error_is_no_longer_than_a_screen(tlx: Tlx, tiny_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "columns.json"
+    path.write_text(
+        json.dumps({"text": {str(n): "play" for n in range(999)}, "label": {str(n): "x" for n in range(999)}})
+    )
+    done = tlx("eval", tiny_folder, path)
+    assert_refused(done, 1, "columns.json")
+    assert len(done.stderr) < 1100
+
+
 def test_a_byte_order_mark_on_standard_input_is_no_text(tlx: Tlx, tiny_folder: Path) -> None:
     done = tlx("predict", tiny_folder, "--json", stdin=b"\xef\xbb\xbfplay\n\xef\xbb\xbfplay\n")
     assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == ["play", "\ufeffplay"]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["build_app", "main"]
 
 COMMANDS = "tlx.commands"
+MOST_TOLD = 1000  # characters of an error
 ORDER = ("train", "export", "runtime")  # of the groups in --help; others follow by name
 
 
@@ -128,6 +129,8 @@ def _format_warning(
 
 
 def _fail(message: str, code: int) -> int:
+    if len(message) > MOST_TOLD:  # what was found may be a whole column
+        message = f"{message[: MOST_TOLD // 2]} … {message[-MOST_TOLD // 2 :]}"
     print(f"tlx: error: {message}", file=sys.stderr)
     return code
 

@@ -92,6 +92,8 @@ def test_words_are_cut_at_the_borders_of_spans(tmp_path: Path) -> None:
         (["B-A", "E-A", "S-B", "O"], ["B-A", "I-A", "B-B", "O"]),
         (["B-A", "I-A", "L-A", "U-A"], ["B-A", "I-A", "I-A", "B-A"]),
         (["B-A", "M-A", "E-A", "S-A", "O"], ["B-A", "I-A", "I-A", "B-A", "O"]),
+        (["B", "I", "O", "B"], ["B-ENTITY", "I-ENTITY", "O", "B-ENTITY"]),
+        (["ADJ", "B", "O"], ["ADJ", "B", "O"]),
     ],
 )
 def test_other_schemes_become_bio(tags: list[str], bio: list[str], tmp_path: Path) -> None:

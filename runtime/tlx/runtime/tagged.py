@@ -43,6 +43,8 @@ SPAN_NAMES = ("entities", "spans", "labels", "label")
 _CJK = re.compile(f"[{CJK}]")
 _WORD = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
 _PREFIXED = re.compile(r"[A-Za-z]-")
+ENTITY = "ENTITY"
+"""What spans are called whose tags name no kind."""
 _TAG = re.compile(r"O|[BIESLUM]-.+", re.DOTALL)
 _BEGINS, _GOES_ON = "BSU", "IELM"
 
@@ -215,7 +217,11 @@ def _spanned(table: Table, columns: Mapping[str, str], *, every_row: bool) -> Ta
 
 
 def _as_bio(rows: Sequence[Sequence[str]], where: Sequence[Sequence[str]], source: str) -> list[list[str]]:
-    """The tags in BIO; as they are where none has a prefix (parts of speech). What only looks like a tag is refused."""
+    """The tags in BIO; as they are where none has a prefix (parts of speech). Prefixes alone (B, I, O: files of one kind of span)
+    are those of spans called ENTITY. What only looks like a tag is refused."""
+    kinds = {tag for row in rows for tag in row}
+    if "B" in kinds and kinds <= set(_BEGINS + _GOES_ON + "O"):
+        rows = [[tag if tag == "O" else f"{tag}-{ENTITY}" for tag in row] for row in rows]
     if not any(_PREFIXED.match(tag) for row in rows for tag in row):
         return [list(row) for row in rows]
     repaired: list[str] = []
@@ -225,7 +231,7 @@ def _as_bio(rows: Sequence[Sequence[str]], where: Sequence[Sequence[str]], sourc
         for tag, place in zip(row, places, strict=True):
             if not _TAG.fullmatch(tag):
                 raise DataError(
-                    f"{place}: the tag {tag!r} is neither O nor begins with B-, I-, E-, S-, L- or U-: correct it"
+                    f"{place}: the tag {tag!r} is neither O nor begins with B-, I-, E-, M-, S-, L- or U-: correct it"
                 )
             prefix, _, kind = tag.partition("-")
             goes_on = prefix in _GOES_ON and kind == before and not closed

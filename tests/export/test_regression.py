@@ -38,6 +38,15 @@ def test_a_plain_checkpoint_of_scores_is_exported_and_answers_as_torch(family: s
     folder = save_scorer(family, tmp_path / "model", problem_type="regression")
     texts = sentences(60, seed=3)
     wanted = torch_logits(folder, texts)[:, 0].tolist()
+    # Of scores that only rounding tells apart a batch may change the ranks: on some processors two of these did.
+    order = np.argsort(wanted)
+    apart = [
+        int(row)
+        for row, gap in zip(order, np.diff(np.array(wanted)[order], prepend=-np.inf), strict=True)
+        if gap > 1e-5
+    ]
+    texts, wanted = [texts[row] for row in apart], [wanted[row] for row in apart]
+    assert len(texts) > 50
     data = tmp_path / "data.csv"
     with data.open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([("text", "score"), *zip(texts, wanted, strict=True)])

@@ -66,6 +66,7 @@ def test_a_cold_start_that_fails_says_why(tmp_path: Path) -> None:
 def test_the_card_tells_use_variants_and_lineage(tiny_folder: Path) -> None:
     folder = open_folder(tiny_folder)
     report = {"flip_rate": 0.01, "p50_ms": 0.1234, "texts_per_s": 1234.0, "machine": {"cpu": "A CPU", "cores": 2}}
+    report |= {"drop": 0.002, "batch_flip_rate": 0.03, "kept_float": ["/layer.0/MatMul"]}
     measured = folder.manifest.variants["fp32"]._replace(metrics={"accuracy": 0.95}, report=report)
     lineage = {
         "base": "models/tlx-mini-en",
@@ -74,12 +75,15 @@ def test_the_card_tells_use_variants_and_lineage(tiny_folder: Path) -> None:
         "training": {"epochs": 3, "best_accuracy": 0.96},
         "plot": "training.png",
         "recipe": {"rate": 0.001},
+        "export": {"golden_inputs": 32},
     }
     manifest = folder.manifest.with_variant(measured)._replace(lineage=lineage)
     card = write_card(Folder(path=folder.path, manifest=manifest))
     assert card.startswith('---\nlibrary_name: onnxruntime\npipeline_tag: text-classification\nlicense: "apache-2.0"\n')
     assert "from tlx.runtime import load" in card
-    assert "| fp32 | 0.14 | 0.9500 | 0.01 | 0.1234 | 1234 | cpu, cuda |" in card
+    assert "| fp32 | 0.14 | 0.9500 | 0.002 | 0.01 | 0.03 | 0.1234 | 1234 | cpu, cuda |" in card
+    assert "The token ids of 32 golden inputs are those of transformers" in card
+    assert "fp32 keeps 1 nodes in float: `/layer.0/MatMul`." in card
     assert "Measured on A CPU, 2 cores." in card
     assert f"source data/train.csv, sha256 {'a' * 12}" in card
     assert "![Loss and metric by step](training.png)" in card

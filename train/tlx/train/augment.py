@@ -15,6 +15,7 @@ from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import accumulate
+from typing import TypeVar
 
 from tlx.runtime.errors import UsageError
 from tlx.train.neighbours import embedding_neighbours
@@ -25,6 +26,7 @@ __all__ = ["Augmenter", "Neighbours", "augment", "augment_pairs", "embedding_nei
 Neighbours = Mapping[str, Sequence[str]]
 """A word (lower case where the teacher's vocabulary is) → words like it."""
 
+Made = TypeVar("Made", bound=Hashable)
 Pair = tuple[str, ...]
 """Two texts."""
 
@@ -61,15 +63,24 @@ def augment_pairs(pairs: Sequence[Pair], *, count: int, seed: int, neighbours: N
     """
     source = Augmenter([text for pair in pairs for text in pair], seed=seed, neighbours=neighbours)
     chance = random.Random(seed)
-    found: list[Pair] = []
-    seen = set(pairs)
-    patience = _PATIENCE * max(count, 20) if pairs else 0
+
+    def whole() -> Pair:
+        pair = _new_pair(pairs, source, chance)
+        return pair if all(text.strip() for text in pair) else ()
+
+    return _distinct(whole, set(pairs), count) if pairs else []
+
+
+def _distinct(make: Callable[[], Made], seen: set[Made], count: int) -> list[Made]:
+    """Up to `count` of what `make` gives that is not empty and not among `seen`, where they stand from then on."""
+    found: list[Made] = []
+    patience = _PATIENCE * max(count, 20)
     while len(found) < count and patience:
         patience -= 1
-        pair = _new_pair(pairs, source, chance)
-        if pair not in seen and all(text.strip() for text in pair):
-            seen.add(pair)
-            found.append(pair)
+        made = make()
+        if made and made not in seen:
+            seen.add(made)
+            found.append(made)
     return found
 
 
@@ -120,15 +131,7 @@ class Augmenter:
         """Up to `count` further texts; fewer when the data yield no more."""
         if count < 0:
             raise UsageError(f"{count} texts asked for: wanted 0 or more")
-        found: list[str] = []
-        patience = _PATIENCE * max(count, 20) if self._texts else 0
-        while len(found) < count and patience:
-            patience -= 1
-            text = self._joined(self._new())
-            if text and text not in self._seen:
-                self._seen.add(text)
-                found.append(text)
-        return found
+        return _distinct(lambda: self._joined(self._new()), self._seen, count) if self._texts else []
 
     def altered(self, text: str) -> str:
         """The text with words replaced, or with a small fault or a few; a text of white space alone as it is."""

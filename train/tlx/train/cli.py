@@ -106,8 +106,6 @@ def train_command(
         return
     if out is None:
         raise UsageError("--out is missing: name the folder to make, e.g. --out models/mine")
-    if out.name in ("", ".."):
-        raise UsageError(f"--out {out} cannot be made anew: name a new folder, e.g. --out models/mine")
     resolved = _recipe(recipe, set_ or [], {**flags, "data": data})
     if importlib.util.find_spec("torch") is None:
         raise ModuleNotFoundError("No module named 'torch'", name="torch")

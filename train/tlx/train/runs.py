@@ -23,7 +23,9 @@ CHECKPOINTS = ("checkpoint", "checkpoint-old")
 
 
 def run_folder(out: Path) -> Path:
-    """Where the run that makes `out` keeps its checkpoints and caches."""
+    """Where the run that makes `out` keeps its checkpoints and caches. Raises UsageError for a folder without a name of its own."""
+    if out.name in ("", ".."):
+        raise UsageError(f"--out {out} cannot be made anew: name a new folder, e.g. --out models/mine")
     return out.with_name(f".{out.name}.tlx-run")
 
 

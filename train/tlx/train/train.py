@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
-from tlx.runtime.errors import DataError, FolderError, UsageError
+from tlx.runtime.errors import DataError, FolderError
 from tlx.runtime.examples import Examples
 from tlx.runtime.staging import check_out, clear_stale, staged_folder
 from tlx.runtime.tasks.task import Input
@@ -71,8 +71,6 @@ def train(
     DataError for faults in the data, TrainingError when the loop cannot go on.
     """
     out, console = Path(out), console or Console()
-    if out.name in ("", ".."):
-        raise UsageError(f"{out} cannot be made anew: name a new folder, e.g. --out models/mine")
     several_on_cpu = not torch.cuda.is_available() and int(os.environ.get("WORLD_SIZE", "1")) > 1
     folder, accelerator = run_folder(out), Accelerator(cpu=several_on_cpu)
     if not accelerator.is_main_process:

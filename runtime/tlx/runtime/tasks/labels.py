@@ -157,12 +157,12 @@ def _as_list(value: Any) -> Any:
 def _named_by_place(values: Sequence[Any]) -> list[Any]:
     """Vectors of a 0 or 1 for each label as lists of the places of the ones; other cells as they are. Lists of as many zeros and ones
     in every row are such vectors where one holds a number twice, which no list of labels does."""
-    lists = [_as_list(value) for value in values]
-    marks = all(
-        isinstance(cell, (list, tuple)) and all(item in (0, 1) and not isinstance(item, str) for item in cell)
-        for cell in lists
-    )
-    if not marks or len({len(cell) for cell in lists}) != 1 or not any(len(set(cell)) < len(cell) for cell in lists):
+    lists = []
+    for cell in map(_as_list, values):  # most columns end it at their first cell
+        if not isinstance(cell, (list, tuple)) or any(isinstance(item, str) or item not in (0, 1) for item in cell):
+            return list(values)
+        lists.append(cell)
+    if len({len(cell) for cell in lists}) != 1 or not any(len(set(cell)) < len(cell) for cell in lists):
         return list(values)
     return [[place for place, item in enumerate(cell) if item] for cell in lists]
 

@@ -231,6 +231,11 @@ def test_golden_inputs_are_replayed_where_the_folder_lies(checkpoint: Any) -> No
     golden["logits"][0][0] += 1.0
     path.write_text(json.dumps(golden))
     assert "this machine computes otherwise" in str(replay(opened, "fp32", "cpu")["fault"])
+    golden["logits"][0].append(1.0)
+    path.write_text(json.dumps(golden))
+    found = replay(opened, "fp32", "cpu")
+    assert "another shape" in str(found["fault"])
+    assert found["max_abs_difference"] is None
     golden["logits"].pop()
     path.write_text(json.dumps(golden))
     with pytest.raises(FolderError, match="has other numbers of texts, ids and outputs"):

@@ -50,6 +50,7 @@ def _program(words: list[str]) -> tuple[list[str], str]:
         ("columns.csv", "base", "no column that looks like a text"),
         ("labels.csv", "base", "labels.csv"),
         ("labels.csv", "none/of/it", "none/of/it does not exist: wanted the folder of a pretrained model"),
+        ("labels.csv", "here/of", "here/of does not exist: wanted the folder of a pretrained model"),
         ("labels.csv", "empty.csv", "empty.csv is a file: wanted the folder"),
         (f"{'a' * 300}.csv", "base", "cannot be read: File name too long"),
     ],
@@ -61,6 +62,7 @@ def test_what_is_wrong_with_names_and_data_is_told_before_torch_is_loaded(
     Path("empty.csv").write_text("")
     Path("columns.csv").write_text("a,b\n1,2\n")
     Path("labels.csv").write_text("text,label\nplay,\nstop,\n")
+    Path("here").mkdir()
     found, told = _program([data, "--base", base, "--out", "out"])
     assert (found, "Traceback" in told) == (["1" if base == "base" else "2", "False"], False), told
     assert message in told

@@ -100,10 +100,8 @@ def predict(
     predictor = load(folder, variant, device, threads)
     task = predictor.task
     options = predictions.parse_options(predictor, top_k, option or [])
-    source: Sequence[Any] | None = None
-    if input is not None:
-        source = _inputs(task, predictor.manifest, input, text=text, text_pair=text_pair)
-    elif texts:
+    source: Sequence[Any] | None = _inputs(task, predictor.manifest, input, "--input", text=text, text_pair=text_pair)
+    if texts:
         source = predictions.group_arguments(texts, task.input_names)
     elif sys.stdin.isatty():
         typer.echo(f"one {' and '.join(task.input_names)} a line (parted by tabs); Ctrl-D ends", err=True)
@@ -175,10 +173,9 @@ def bench(
 
     opened = open_folder(folder)
     task = task_of(opened.manifest)
-    inputs: Sequence[Any] = task.golden(BENCH_TEXTS)
-    if data is not None:
-        inputs = _inputs(task, opened.manifest, data, text=text, text_pair=text_pair)
-    else:
+    inputs: Sequence[Any] | None = _inputs(task, opened.manifest, data, "--data", text=text, text_pair=text_pair)
+    if inputs is None:
+        inputs = task.golden(BENCH_TEXTS)
         typer.echo("no --data: measuring with six built-in English texts", err=True)
     there = [name for name in opened.manifest.variants if name != "torch"]
     asked = [variant] if variant is not None else ["auto"] if as_json or not there else there
@@ -233,9 +230,11 @@ def inspect(
 def _print_replay(found: Sequence[Mapping[str, Any]]) -> None:
     for item in found:
         before = "" if item["at_export"] is None else f", at export {item['at_export']:.3g}"
+        found = item["max_abs_difference"]
+        outputs = f"within {found:.3g} of torch's{before}" if found is not None else "not to be compared with torch's"
         typer.echo(
             f"replay of {item['variant']}: {item['inputs']} golden inputs, {item['other_ids']} with other token ids, outputs "
-            f"within {item['max_abs_difference']:.3g} of torch's{before}"
+            f"{outputs}"
         )
 
 
@@ -262,8 +261,14 @@ def doctor(as_json: JsonOption = False) -> None:
         raise TlxError(found["fault"])
 
 
-def _inputs(task: Task, manifest: Manifest, path: Path, **names: str | None) -> list[Input]:
-    """The inputs of a file, read once."""
+def _inputs(task: Task, manifest: Manifest, path: Path | None, flag: str, **names: str | None) -> list[Input] | None:
+    """The inputs of the file that `flag` names, read once; None without one. Raises UsageError for columns of no file."""
+    if path is None:
+        if told := [f"--{name.replace('_', '-')} {column}" for name, column in names.items() if column is not None]:
+            raise UsageError(
+                f"{' and '.join(told)} is for the columns of a file: give it with {flag} FILE, or leave it out"
+            )
+        return None
     from tlx.runtime.column_files import read_once
     from tlx.runtime.predictions import read_file
 

@@ -54,7 +54,8 @@ def check_folder(source: str) -> None:
     path = Path(source)
     if path.is_file():
         raise UsageError(f"{source} is a file: wanted the folder of a pretrained model")
-    if not path.exists() and (path.is_absolute() or len(path.parts) > 2):
+    here = len(path.parts) == 2 and path.parent.is_dir()  # a hub's names have two parts, too
+    if not path.exists() and (here or path.is_absolute() or len(path.parts) > 2):
         raise UsageError(f"{source} does not exist: wanted the folder of a pretrained model, or a name on a model hub")
     if path.is_dir() and not (path / "config.json").is_file():
         raise UsageError(f"{source} has no config.json: wanted the folder of a pretrained model")

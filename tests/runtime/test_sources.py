@@ -251,6 +251,32 @@ def test_tabs_blank_lines_and_utf_16_change_nothing_of_fasttext(tmp_path: Path) 
         assert dict(read_table(path).columns) == {"text": ["play music", "stop it"], "labels": [["a"], ["a", "b"]]}
 
 
+@pytest.mark.parametrize(
+    ("lines", "labels"),
+    [
+        (["DESC:manner How did serfdom develop ?", "ENTY:animal What bird is it ?"], ["DESC:manner", "ENTY:animal"]),
+        (["1 a gripping film", "0 'dull' , 90 minutes of it"], ["1", "0"]),
+    ],
+)
+def test_lines_that_begin_with_what_comes_again_and_again_have_labels(
+    lines: list[str], labels: list[str], tmp_path: Path
+) -> None:
+    path = write(tmp_path / "d.txt", "\n".join([*lines * 2, lines[1]]) + "\n")
+    table = read_table(path)
+    assert guess_task(path) == "text-classification"
+    assert table.columns["label"] == [*labels * 2, labels[1]]
+    assert table.columns["text"][:2] == [line.split(None, 1)[1] for line in lines]
+    with pytest.raises(DataError, match=r"d.txt line 401 has no label before its text, as the first line has"):
+        read_table(write(path, "\n".join([*lines * 200, "stop it"])))
+
+
+@pytest.mark.parametrize(
+    "text", ["1 In the beginning\n2 And the earth\n3 And God said\n", "90 minutes\n", "A: so\nB: no\n" * 2]
+)
+def test_lines_that_begin_otherwise_are_plain(text: str, tmp_path: Path) -> None:
+    assert list(read_table(write(tmp_path / "d.txt", text)).columns) == ["text"]
+
+
 def test_a_line_without_a_label_among_those_of_fasttext_is_told(tmp_path: Path) -> None:
     path = write(tmp_path / "d.txt", "__label__a play\nstop it\n")
     with pytest.raises(DataError, match=r"d\.txt line 2 has no label before its text"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,10 @@ __all__ = [
 
 LABEL_PREFIX = "__label__"
 """What fastText's labels begin with, which its lines begin with."""
+TOLD_BY = 200
+"""So many lines tell whether lines without that begin with a label, too."""
+_LEADING = (re.compile(r"([A-Z]{2,}:\w+)\s+\S"), re.compile(r"(\d\d?)\s+\S"))
+"""How: as TREC's do (`DESC:manner How did …`), or with a small number that comes again and again."""
 REFUSED = ("reject", "ignore")
 ARCHIVES = (".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz")
 
@@ -210,12 +215,14 @@ def _read_lines(path: Path, text: str) -> tuple[dict[str, list[Any]], Sequence[i
     numbered = [(n, line.strip()) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
     places = [n for n, _ in numbered]
     if has_labels(text):
-        without = next((n for n, line in numbered if not line.startswith(LABEL_PREFIX)), None)
+        found = [(n, _parted(line)) for n, line in numbered]
+        without = next((n for n, (labels, _) in found if not labels), None)
         if without is not None:
             raise DataError(
-                f"{path} line {without} has no label before its text, as the first line has ({LABEL_PREFIX}…): add one, or take the line out"
+                f"{path} line {without} has no label before its text, as the first line has ({numbered[0][1].split()[0]}): add one, "
+                "or take the line out"
             )
-        labels, texts = zip(*(_parted(line) for _, line in numbered), strict=True)
+        labels, texts = zip(*(parted for _, parted in found), strict=True)
         single = all(len(found) == 1 for found in labels)
         gold = {"label": [found[0] for found in labels]} if single else {"labels": list(labels)}
         return {"text": list(texts), **gold}, places
@@ -229,12 +236,23 @@ def has_tabs(text: str) -> bool:
 
 
 def has_labels(text: str) -> bool:
-    """Whether the lines are fastText's: the first that is not blank begins with a label."""
-    return text.lstrip().startswith(LABEL_PREFIX)
+    """Whether each line begins with a label: with one of fastText's, as the first that is not blank tells, or with what comes again
+    and again where other files have a label in front."""
+    if text.lstrip().startswith(LABEL_PREFIX):
+        return True
+    lines = [line.strip() for line in text.split("\n", 4 * TOLD_BY)[: 4 * TOLD_BY] if line.strip()][:TOLD_BY]
+    for kind in _LEADING:
+        found = {label[1] for line in lines if (label := kind.match(line))}
+        if 0 < 2 * len(found) <= len(lines) and all(map(kind.match, lines)):
+            return True
+    return False
 
 
 def _parted(line: str) -> tuple[list[str], str]:
-    """The labels that a line of fastText's begins with, and the text behind them."""
+    """The labels that a line begins with, several only of fastText's, and the text behind them."""
+    if not line.startswith(LABEL_PREFIX):
+        label, text = line.split(None, 1) if any(kind.match(line) for kind in _LEADING) else ("", line)
+        return [label] if label else [], text
     labels, rest = [], line
     while rest.startswith(LABEL_PREFIX):
         label, *behind = rest.split(None, 1)

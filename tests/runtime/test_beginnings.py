@@ -11,7 +11,7 @@ from tokenizers import AddedToken, BertWordPieceTokenizer, Tokenizer
 from tokenizers.pre_tokenizers import Whitespace
 
 from tlx.runtime import UsageError
-from tlx.runtime.beginnings import beginning, spells_words_alone
+from tlx.runtime.beginnings import GAP, GAP_OR_IDEOGRAPH, beginning, gap_of
 from tlx.runtime.tasks import task_named
 from tlx.runtime.tokens import Tokens, open_tokens
 
@@ -81,6 +81,16 @@ def test_short_texts_texts_without_gaps_and_texts_that_are_not_unicode_stay_whol
     assert beginning(text, LIMIT) is text
 
 
+def test_a_text_without_white_space_ends_before_an_ideograph_where_these_are_parted() -> None:
+    text = "中文ab" * LONG
+    assert beginning(text, LIMIT, GAP_OR_IDEOGRAPH) == text[:LONG]
+    assert gap_of(bert(added=("中文",))) == GAP
+    (encoding,) = opened(bert())._encoded([text], parallel=False)
+    assert sum(len(rest) for rest in encoding.overflowing) < 2 * LONG
+    for made in (bert(), bert(added=("中文",))):
+        same(made, text)
+
+
 def test_a_text_that_is_not_unicode_at_its_end_is_refused_as_ever() -> None:
     with pytest.raises(UsageError, match="lone surrogate"):
         opened(bert()).encode_many(["ab " * LONG + "\ud800"])
@@ -89,6 +99,6 @@ def test_a_text_that_is_not_unicode_at_its_end_is_refused_as_ever() -> None:
 def test_tokenizers_that_look_across_gaps_or_cut_from_the_left_read_the_whole_text() -> None:
     spaced, other, left = bert(added=("ab ab",)), bert(), bert(direction="left")
     other.pre_tokenizer = Whitespace()
-    assert [spells_words_alone(made) for made in (bert(), spaced, other)] == [True, False, False]
+    assert [gap_of(made) for made in (bert(), spaced, other)] == [GAP_OR_IDEOGRAPH, None, None]
     for made in (spaced, other, left):
         same(made, "b " * LONG + "ab ab a")

@@ -170,6 +170,8 @@ def test_doctor_tells_what_starts(tlx: Tlx) -> None:
         (["predict", "FOLDER", "--input", "none.csv"], 1, ["none.csv does not exist"]),
         (["predict", "FOLDER", "--input", "a.csv", "x"], 2, ["both TEXT and --input"]),
         (["predict", "FOLDER", "x", "--text-pair", "b"], 2, ["--text-pair b", "a file: give it with --input FILE"]),
+        (["predict", "FOLDER", "--input", "lines.txt", "--text", "b"], 2, ["has no columns: leave --text b out"]),
+        (["predict", "FOLDER", "x", "--top-k", "²"], 2, ["--top-k is '²': wanted"]),
         (["bench", "FOLDER", "--text", "b"], 2, ["--text b", "a file: give it with --data FILE"]),
         (["predict", "FOLDER", "x", "--output", "out.xml"], 2, ["--output out.xml ends in .xml"]),
         (["predict", "FOLDER", "x", "--output", "no/out.csv"], 2, ["the folder no does not exist"]),

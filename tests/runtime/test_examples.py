@@ -221,8 +221,11 @@ def test_rows_marked_as_without_a_label_are_left_out_and_counted(tmp_path: Path)
     with pytest.warns(UserWarning, match=r"2 of 4 rows have no label \('-'\) and are left out \(the first: .*line 2\)"):
         examples = parse(path)
     assert (len(examples), examples.labels) == (2, ("entailment", "neutral"))
-    with pytest.warns(UserWarning, match="1 of 4 rows have no label"):
-        assert parse(write(tmp_path, "d.csv", "text,label\na,0\nb,1\nc,-1\nd,2\n")).gold == ["0", "1", "2"]
+    classes = "".join(f"text {n},{n % 3}\n" for n in range(21))
+    with pytest.warns(UserWarning, match="1 of 22 rows have no label"):
+        assert parse(write(tmp_path, "d.csv", f"text,label\nc,-1\n{classes}")).labels == ("0", "1", "2")
+    several = parse(write(tmp_path, "f.csv", f"text,label\nb,-1\nc,-1\n{classes}"))
+    assert several.labels == ("-1", "0", "1", "2")
     assert parse(write(tmp_path, "e.csv", "text,label\na,0\nb,1\nc,-1\n")).gold == ["0", "1", "-1"]
 
 
@@ -388,3 +391,33 @@ def test_labels_of_equal_numbers_have_one_order_in_every_process(seed: str) -> N
         [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True
     )
     assert done.stdout.split() == ["001", "01", "1", "2", "10"]
+
+
+def test_python_writes_true_and_json_true_for_the_same_label(tmp_path: Path) -> None:
+    found = [
+        parse(write(tmp_path, "d.csv", "text,label\na,True\nb,False\n")),
+        parse(write(tmp_path, "d.jsonl", '{"text": "a", "label": true}\n{"text": "b", "label": false}\n')),
+    ]
+    assert [examples.gold for examples in found] == [["true", "false"]] * 2
+
+
+def test_a_label_in_brackets_is_a_label(tmp_path: Path) -> None:
+    examples = parse(write(tmp_path, "d.csv", "text,label\na,[URGENT]\nb,later\n"))
+    assert examples.gold == ["[URGENT]", "later"]
+
+
+@pytest.mark.parametrize("cell", ["['joy' 'a b']", "['joy'\n 'a b']", '["joy", "a b"]', "['joy', 'a b']"])
+def test_lists_that_numpy_writes_are_lists(cell: str, tmp_path: Path) -> None:
+    examples = parse(write(tmp_path, "d.csv", f'text,label\nx,"{cell.replace(chr(34), chr(34) * 2)}"\ny,[]\nz,"[\'joy\']"\n'))
+    assert examples.gold == [("joy", "a b"), (), ("joy",)]
+    numbers = parse(write(tmp_path, "e.csv", "text,label\nx,[ 2 17]\ny,[2]\n"))
+    assert numbers.gold == [("2", "17"), ("2",)]
+
+
+def test_separators_are_evident_where_the_labels_stand_alone_too(tmp_path: Path) -> None:
+    found = parse(write(tmp_path, "d.csv", 'text,label\na,"3,5"\nb,3\nc,5\n'))
+    assert found.gold == [("3", "5"), ("3",), ("5",)]
+    found = parse(write(tmp_path, "e.csv", "text,genre\na,Action|Drama\nb,Drama\nc,Action\n"), label="genre")
+    assert found.gold == [("Action", "Drama"), ("Drama",), ("Action",)]
+    found = parse(write(tmp_path, "f.csv", 'text,label\na,"Health, Beauty"\nb,Health\nc,Beauty\n'))
+    assert found.gold == ["Health, Beauty", "Health", "Beauty"]

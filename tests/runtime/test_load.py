@@ -276,6 +276,7 @@ def test_external_data_outside_the_folder_is_refused(folder: Path) -> None:
     [
         b"\x12\x0cweights.data\x0a\x08location",  # the value before its key
         b"\x0a\x88\x00location\x12\x0bweights.dat",  # the length in two bytes
+        b"\x0a\x08location\x12\x04abcd\x12\x06w.data",  # two values, of which protobuf keeps the last
     ],
 )
 def test_external_data_named_as_no_exporter_names_it_is_refused(folder: Path, written: bytes) -> None:

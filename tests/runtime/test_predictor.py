@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -271,3 +274,32 @@ def test_the_page_of_the_tasks_names_every_keyword_of_a_call(name: str) -> None:
     assert {*(task.answers.__kwdefaults__ or {}), *(task.limited.__kwdefaults__ or {})} <= {
         *re.findall(r"`(\w+)", keywords)
     }
+
+
+FORKED = """
+import os, signal, sys
+import tlx.runtime.engine
+from tlx.runtime import UsageError, load
+tlx.runtime.engine.SMALL_BYTES = int(sys.argv[2])
+model = load(sys.argv[1], "fp32", "cpu", 2)
+texts = ["play some music", "wake me up"] * 2000
+expected = model(texts)
+if os.fork() == 0:
+    signal.alarm(60)
+    try:
+        print(model(texts) == expected, flush=True)
+    except UsageError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize(
+    ("small_bytes", "told"), [(4_000_000, "True"), (0, "was loaded before this process was forked")]
+)
+def test_a_forked_process_answers_or_says_why_not(small_bytes: int, told: str, tiny_folder: Path) -> None:
+    command = [sys.executable, "-c", FORKED, str(tiny_folder), str(small_bytes)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert told in done.stdout

@@ -97,7 +97,16 @@ def test_a_rejecting_model_is_measured_on_files_that_mix_both(tiny_folder: Path,
     assert examples.gold == ["music", None, "card", None]
     assert examples.labels == ("card", "music")
     figures = evaluate(model, examples)["metrics"]
-    assert figures.keys() == {"accuracy", "macro_f1", "ece", "kept", "kept_accuracy", "oos_recall", "oos_precision"}
+    assert figures.keys() == {
+        "accuracy",
+        "macro_f1",
+        "ece",
+        "kept",
+        "kept_accuracy",
+        "oos_recall",
+        "oos_precision",
+        "answered_right",
+    }
 
 
 def test_the_label_for_out_of_scope_has_the_name_that_the_folder_says(tiny_folder: Path, tmp_path: Path) -> None:
@@ -129,7 +138,11 @@ def test_figures_of_rejection_are_counted_by_hand() -> None:
 def test_a_file_of_out_of_scope_rows_alone_has_the_figures_that_exist() -> None:
     task = TextClassification(labels=("a", "b"), reject_below=0.8)
     examples = Examples(source="x", inputs=["", ""], gold=[None, None])
-    assert task.metrics(outputs(np.array([[3.0, 0], [0.1, 0]])), examples) == {"oos_recall": 0.5, "oos_precision": 1.0}
+    assert task.metrics(outputs(np.array([[3.0, 0], [0.1, 0]])), examples) == {
+        "oos_recall": 0.5,
+        "oos_precision": 1.0,
+        "answered_right": 0.5,
+    }
 
 
 def test_an_answer_that_only_one_of_two_models_rejects_is_a_flip() -> None:

@@ -70,6 +70,17 @@ def test_word_numbers_of_a_pair_go_on_in_the_second_text(base: Path) -> None:
     assert rows.types.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
+def test_word_numbers_of_pairs_that_are_cut_stay_with_their_tokens(base: Path) -> None:
+    pair = TextClassification(labels=("a", "b"), pair=True)
+    tokens = tokens_of(load_tokenizer(str(base)), 8, pair)
+    given = [("play music play music", "zoo play music zoo"), ("play", "music")]
+    rows = with_words(token_rows(encode(pair, tokens, given), 0), tokens, given)
+    assert rows.words is not None
+    assert rows.starts.tolist() == [0, 8, 13]
+    # [CLS] play music [SEP] z ##o ##o [SEP], [CLS] play [SEP] music [SEP]
+    assert rows.words.tolist() == [0, 1, 2, 5, 6, 6, 6, 10, 0, 1, 2, 3, 4]
+
+
 def test_states_are_averaged_over_the_pieces_of_each_word() -> None:
     states = torch.arange(10, dtype=torch.float32).view(1, 5, 2)
     words = torch.tensor([[0, 1, 1, 2, -1]])

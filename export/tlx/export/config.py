@@ -59,6 +59,15 @@ class ExportConfig:
             faults.append("rows and calibration_rows: wanted at least 1")
         if self.calibration == "static" and self.data is None and "int8" in self.precisions:
             faults.append("calibration 'static' needs texts: give --data FILE")
+        if "int8" not in self.precisions:
+            faults += [
+                f"{name} {value!r} is for int8, which was not asked for: add --quantize"
+                for name, value, usual in (
+                    ("calibration", self.calibration, "dynamic"),
+                    ("embedding_bits", self.embedding_bits, 8),
+                )
+                if value != usual
+            ]
         if faults:
             raise UsageError("; ".join(faults))
         object.__setattr__(self, "precisions", cast(tuple[Precision, ...], tuple(dict.fromkeys(self.precisions))))

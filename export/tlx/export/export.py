@@ -19,7 +19,7 @@ from tlx.export.torch_engine import TorchEngine
 from tlx.export.variants import FILES, Made, make_fp32, make_precision
 from tlx.export.workbench import Candidate, Speed, Workbench, measure
 from tlx.runtime.card import write_card
-from tlx.runtime.errors import FolderError, UsageError
+from tlx.runtime.errors import ExportError, FolderError, UsageError
 from tlx.runtime.examples import Examples
 from tlx.runtime.folder import (
     MANIFEST,
@@ -110,11 +110,14 @@ def _make_all(
     rows = engine.encode(bench.evidence.inputs[: config.calibration_rows]) if config.calibration == "static" else []
     for precision in config.precisions:
         made[precision] = make_precision(bench, precision, graphs, config, rows, say)
-    return {**made, **_made_before(bench, made, say)}
+    return {**made, **_made_before(bench, made, config.max_drop, say)}
 
 
-def _made_before(bench: Workbench, made: Mapping[VariantName, Made], say: Say) -> dict[VariantName, Made]:
-    """The folder's other variants, verified again on this evidence, so that all figures compare."""
+def _made_before(
+    bench: Workbench, made: Mapping[VariantName, Made], max_drop: float, say: Say
+) -> dict[VariantName, Made]:
+    """The folder's other variants, verified again on this evidence, so that all figures compare. Raises ExportError for one that
+    loses too much."""
     found: dict[VariantName, Made] = {}
     for variant in bench.manifest.variants.values():
         if variant.name == "torch" or variant.name in made:
@@ -123,7 +126,13 @@ def _made_before(bench: Workbench, made: Mapping[VariantName, Made], say: Say) -
         folder = Folder(path=bench.stage, manifest=bench.manifest)
         predictor = Predictor.open(folder, variant.name, "cpu", bench.threads)
         candidate = Candidate(path=variant.file.path, predictor=predictor)
-        found[variant.name] = Made(candidate=candidate, report=bench.judge(candidate), facts=variant.report)
+        report = bench.judge(candidate)
+        if not report.within(max_drop):
+            raise ExportError(
+                f"{variant.name}, which was made before, loses {report.drop:.4f} of {report.main_metric} on these data (allowed is "
+                f"--max-drop {max_drop:g}): nothing was written; make it again, by --precision {variant.name}, or allow more"
+            )
+        found[variant.name] = Made(candidate=candidate, report=report, facts=variant.report)
     return found
 
 

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlx.export.evidence import Evidence
-from tlx.runtime.errors import ExportError
+from tlx.runtime.errors import DataError, ExportError
 from tlx.runtime.folder import Manifest
 from tlx.runtime.metrics import LOWER_IS_BETTER
 from tlx.runtime.predictor import Predictor
 from tlx.runtime.tasks import task_of
 from tlx.runtime.tasks.task import Outputs, join_outputs
 
-__all__ = ["ParityReport", "judged_by", "verify"]
+__all__ = ["ParityReport", "guarded_by", "verify"]
 
 ALONE = 64  # texts that are also run one by one
 EXACT = 1e-4  # how far fp32 outputs may be from torch's, as a share of the greatest (at least 1)
@@ -27,7 +27,8 @@ EXACT = 1e-4  # how far fp32 outputs may be from torch's, as a share of the grea
 class ParityReport:
     """What verification found, over `rows` inputs.
 
-    metrics, drop: of the evaluation data; None and {} without it. drop = torch's main metric − the variant's.
+    metrics, drop: of the evaluation data; {} and None without it. drop = torch's `main_metric` − the variant's; of several that may
+    not drop it is the one that did most.
     flip_rate: the share of answers that differ from torch. Differences are of the model's outputs (logits).
     batch_flip_rate, batch_max_difference: the same inputs alone and in batches with others.
     """
@@ -50,7 +51,7 @@ class ParityReport:
         return {"rows": self.rows, **rounded}
 
     def within(self, max_drop: float) -> bool:
-        """Whether the main metric lost no more than `max_drop`; true where there was none to measure."""
+        """Whether no guarded metric lost more than `max_drop`; true where there was none to measure."""
         return self.drop is None or self.drop <= max_drop + 1e-9
 
     def require_exact(self, what: str, scale: float) -> None:
@@ -63,11 +64,13 @@ class ParityReport:
             )
 
 
-def judged_by(manifest: Manifest, metrics: Mapping[str, float]) -> str:
-    """The metric that may not drop: the one that training chose the weights by, where it is measured and greater is better."""
+def guarded_by(manifest: Manifest, metrics: Mapping[str, float]) -> list[str]:
+    """Those of the metrics that may not drop. The first is the one that training chose the weights by, where it is measured and
+    greater is better, else the task's main one."""
     chosen = manifest.settings.get("metric")
-    main = task_of(manifest).main_of(metrics)
-    return next((name for name in metrics if name == chosen and name not in LOWER_IS_BETTER), main)
+    main, *others = task_of(manifest).guarded(metrics)
+    main = next((name for name in metrics if name == chosen and name not in LOWER_IS_BETTER), main)
+    return [name for name in (main, *others) if name in metrics]
 
 
 def verify(
@@ -79,7 +82,14 @@ def verify(
     if not (np.isfinite(found.values).all() and np.isfinite(of_golden.values).all()):
         raise ExportError(f"variant {predictor.variant} gives NaN or infinity: its precision is too low for this model")
     metrics = {} if evidence.examples is None else task.metrics(found, evidence.examples)
-    main = judged_by(manifest, metrics)
+    guarded = guarded_by(manifest, metrics)
+    if evidence.examples is not None and not guarded:
+        raise DataError(
+            f"{evidence.examples.source} does not tell the {task.main_metric} of the model (it tells: {', '.join(metrics) or 'nothing'}): "
+            "give data as it was trained on"
+        )
+    drops = {name: reference_metrics[name] - metrics[name] for name in guarded}
+    worst = max(drops, key=drops.__getitem__, default=task.main_metric)
     chosen = [inputs[row] for row in np.linspace(0, len(inputs) - 1, min(ALONE, len(inputs))).astype(int)]
     # Each alone, and all of them among texts of other lengths, in one pass.
     alone = join_outputs([predictor.run([item]) for item in chosen], task.width)
@@ -89,8 +99,8 @@ def verify(
     return ParityReport(
         rows=len(inputs),
         metrics=metrics,
-        main_metric=main,
-        drop=reference_metrics[main] - metrics[main] if main in metrics else None,
+        main_metric=worst,
+        drop=drops.get(worst),
         max_abs_difference=max(float(difference.max()), float(golden.max())),
         mean_abs_difference=float(difference.mean()),
         flip_rate=task.flips(found, evidence.reference),

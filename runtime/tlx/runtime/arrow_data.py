@@ -118,7 +118,8 @@ def _features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:
 
 
 def _named(feature: Any, values: list[Any], where: str) -> list[Any]:
-    """Class numbers as the names that the column's feature (as datasets writes it in JSON) has for them, -1 as None.
+    """Class numbers as the names that the column's feature (as datasets writes it in JSON) has for them; -1, which is none, as "-1"
+    among others and as None where there are no others.
 
     Lists of them (ner_tags) too; other values as they are. Raises DataError for a number that has no name.
     """
@@ -137,4 +138,5 @@ def _named(feature: Any, values: list[Any], where: str) -> list[Any]:
         raise DataError(
             f"{where} holds the class {unnamed}, but its metadata name {len(names)}: write the data set again"
         )
-    return [(None if value == -1 else names[value]) if isinstance(value, int) else value for value in values]
+    nothing = None if all(value in (-1, None) for value in values) else "-1"
+    return [(nothing if value == -1 else names[value]) if isinstance(value, int) else value for value in values]

@@ -29,10 +29,11 @@ class Latency(TypedDict):
 
 
 class ColdStart(TypedDict):
-    """A fresh process: seconds from its start to its first answer, and the most memory it held by then."""
+    """A fresh process: seconds from its start to its first answer, and the most memory it held by then (None: it cannot be told
+    here)."""
 
     cold_start_s: float
-    peak_rss_bytes: int
+    peak_rss_bytes: int | None
 
 
 class BenchReport(TypedDict):
@@ -45,7 +46,7 @@ class BenchReport(TypedDict):
     texts_per_s: float
     cold_start_s: float
     size_bytes: int
-    peak_rss_bytes: int
+    peak_rss_bytes: int | None
 
 
 def bench(predictor: Predictor, folder: Folder, inputs: Sequence[Any], *, seconds: float = 2.0) -> BenchReport:
@@ -109,7 +110,11 @@ try:
     with open("/proc/self/status") as status:
         peak = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:"))
 except OSError:
-    import resource
+    try:
+        import resource
+    except ImportError:  # Windows
+        print(answered, "none")
+        sys.exit()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 print(answered, peak)
 """
@@ -117,7 +122,8 @@ print(answered, peak)
 
 def cold_start(path: Path, variant: str, device: str, threads: int, item: Input, *, runs: int = 3) -> ColdStart:
     """Fresh processes that load the folder and answer one input: the medians of `runs` after one that warms the disk."""
-    taken: list[tuple[float, int]] = []
+    taken: list[float] = []
+    peaks: list[int] = []
     # A long text may not fit a command line.
     short = item[:2000] if isinstance(item, str) else [part[:2000] for part in item]
     arguments = json.dumps([str(path.resolve()), variant, device, threads, short])
@@ -132,6 +138,7 @@ def cold_start(path: Path, variant: str, device: str, threads: int, item: Input,
             reason = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
             raise TlxError(f"{path}: a fresh process could not answer with variant {variant}: {reason}")
         answered, peak = process.stdout.split()
-        taken.append((float(answered) - begun, int(peak)))
-    median_s = float(np.median([seconds for seconds, _ in taken[1:]]))
-    return ColdStart(cold_start_s=round(median_s, 4), peak_rss_bytes=int(np.median([peak for _, peak in taken[1:]])))
+        taken.append(float(answered) - begun)
+        peaks += [int(peak)] if peak.isdecimal() else []
+    median_s = float(np.median(taken[1:]))
+    return ColdStart(cold_start_s=round(median_s, 4), peak_rss_bytes=int(np.median(peaks[1:])) if peaks else None)

@@ -188,7 +188,7 @@ def bench(
     header = ["variant", "threads", "p50 ms", "p99 ms", "texts/s", "start → answer s", "size MB", "peak MB"]
     rows = [
         [r["variant"], str(r["threads"]), f"{r['p50_ms']:.3f}", f"{r['p99_ms']:.3f}", f"{r['texts_per_s']:.0f}"]
-        + [f"{r['cold_start_s']:.3f}", f"{r['size_bytes'] / 1e6:.2f}", f"{r['peak_rss_bytes'] / 1e6:.0f}"]
+        + [f"{r['cold_start_s']:.3f}", f"{r['size_bytes'] / 1e6:.2f}", _megabytes(r["peak_rss_bytes"])]
         for r in reports
     ]
     _print_table(header, rows)
@@ -263,16 +263,19 @@ def doctor(as_json: JsonOption = False) -> None:
 
 def _inputs(task: Task, manifest: Manifest, path: Path | None, flag: str, **names: str | None) -> list[Input] | None:
     """The inputs of the file that `flag` names, read once; None without one. Raises UsageError for columns of no file."""
+    told = [f"--{name.replace('_', '-')} {column}" for name, column in names.items() if column is not None]
     if path is None:
-        if told := [f"--{name.replace('_', '-')} {column}" for name, column in names.items() if column is not None]:
+        if told:
             raise UsageError(
                 f"{' and '.join(told)} is for the columns of a file: give it with {flag} FILE, or leave it out"
             )
         return None
-    from tlx.runtime.column_files import read_once
+    from tlx.runtime.column_files import file_format, read_once
     from tlx.runtime.predictions import read_file
 
-    source = read_once(path)
+    source = read_once(path, split="test")
+    if told and file_format(source) == ".txt":
+        raise UsageError(f"{path} is read a line an input and has no columns: leave {' and '.join(told)} out")
     return read_file(source, task, _columns(manifest, source, **names))
 
 
@@ -340,6 +343,10 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
         typer.echo("  ".join(cells).rstrip())
+
+
+def _megabytes(size: int | None) -> str:
+    return "-" if size is None else f"{size / 1e6:.0f}"
 
 
 def _print_json(document: Any) -> None:

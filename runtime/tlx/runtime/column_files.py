@@ -134,7 +134,7 @@ def _word_and_tag(line: str, where: str, layout: Layout) -> tuple[str, str] | No
     if layout.conllu:
         if len(fields) != 10 or "\t" not in line or not _NUMBER.fullmatch(fields[0].strip()):
             raise DataError(f"{where} has {len(fields)} columns: wanted CoNLL-U's ten between tabs, the first a number")
-        if not fields[0].strip().isdigit():
+        if not fields[0].strip().isdecimal():
             return None
     if layout.uniform and _shape(line) != layout.usual:
         raise DataError(

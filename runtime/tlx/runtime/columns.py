@@ -128,7 +128,7 @@ def pick_column(
         if len(texts) == len(labels) == 1:
             return texts[0] if kind == "text" else labels[0]
         hint = _choice(texts, labels)
-    data = any(name.strip().isdigit() or len(name) > LONG_NAME or name.count(" ") > 4 for name in table.columns)
+    data = any(name.strip().isdecimal() or len(name) > LONG_NAME or name.count(" ") > 4 for name in table.columns)
     if data and not hint:
         hint = ", or put a row of names first: this one seems to be data"
     marks = [
@@ -255,7 +255,7 @@ def columns_in(source: Source, named: Mapping[str, str]) -> dict[str, str]:
         return {}
     if file_format(source) in COLUMNS:
         # Columns of words have numbers; a name is of a table.
-        return {key: name for key, name in named.items() if name.isdigit()}
+        return {key: name for key, name in named.items() if name.isdecimal()}
     there = set(read_table(source).columns)
     return {key: name for key, name in named.items() if name in there or {n.strip() for n in name.split(",")} <= there}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections import deque
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlx.runtime.batches import cut_batches, pad_batch
-from tlx.runtime.errors import FolderError
+from tlx.runtime.errors import FolderError, UsageError
 from tlx.runtime.folder import Folder, Variant
 from tlx.runtime.session import Device, Session, open_session
 from tlx.runtime.tasks.limits import Limits
@@ -60,6 +61,7 @@ class Engine:
         self._session = self._open(1 if small else threads)
         self.tokens = tokens()
         self._workers: tuple[Session, Executor] | None = None
+        self._process = os.getpid()
         self._alone = device != "cpu" or threads == 1
         self._lock = threading.Lock()
         self.limits = task.limits(self.tokens.max_tokens)
@@ -75,6 +77,8 @@ class Engine:
 
     def one(self, item: Input, limits: Limits | None = None) -> Outputs:
         """What the model gives for one input; `limits`, where given, tell how it is cut."""
+        if self._session.threads > 1:
+            self._check_process()
         tokens = self._cutting(limits)
         encoded = self.task.encode(tokens, (item,), parallel=False)
         if len(encoded.rows) != 1:
@@ -120,6 +124,7 @@ class Engine:
 
     def _start(self, inputs: Sequence[Input], tokens: Tokens, encoded: Encoded | None = None) -> Callable[[], Outputs]:
         """The inputs' work begins; the returned function waits for what comes of it."""
+        self._check_process()
         if encoded is None:
             encoded = self.task.encode(tokens, inputs, parallel=self.threads > 1)
         if encoded.truncated:
@@ -170,6 +175,18 @@ class Engine:
     def _open(self, threads: int) -> Session:
         task = self.task
         return open_session(self._folder, self._variant.file, self.device, threads, task.heads, task.width)
+
+    def _check_process(self) -> None:
+        """After a fork threads are gone: workers are started anew. Raises UsageError where the session had some, which would wait
+        for them for ever."""
+        if os.getpid() == self._process:
+            return
+        if self._session.threads > 1:
+            raise UsageError(
+                f"{self._session.source} was loaded before this process was forked, and its threads are not here: load it in "
+                "each process, or load it with threads=1"
+            )
+        self._process, self._workers, self._lock = os.getpid(), None, threading.Lock()
 
     def _start_workers(self) -> tuple[Session, Executor] | None:
         """The session of one thread an operator and its workers, started once; None when the file has changed since."""

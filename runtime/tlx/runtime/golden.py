@@ -59,7 +59,10 @@ def replay(folder: Folder, variant: str, device: str = "auto") -> Replay:
     other_ids = sum(own != wanted for own, wanted in zip(ids, document["input_ids"], strict=True))
     at_export = folder.manifest.variants[predictor.variant].report.get("max_abs_difference")
     told = None
-    if not np.isfinite(found):
+    expected = (folder.manifest.lineage.get("export") or {}).get("golden_inputs")
+    if not inputs or (expected is not None and len(inputs) != expected):
+        told = f"{GOLDEN} has {len(inputs)} inputs, export wrote {expected or 'some'}: export or copy the folder again"
+    elif not np.isfinite(found):
         told = f"{predictor.variant}: outputs of the golden inputs are infinite, or have another shape than torch's"
     elif other_ids:
         told = f"{predictor.variant}: {other_ids} of {len(inputs)} golden inputs have other token ids than at export"
@@ -103,6 +106,8 @@ def _difference(own: NDArray[np.float32], wanted: list[Any]) -> float:
         return float("inf")
     if own.shape[1] != 2 and lines and len(lines[0]) == 2:
         columns, values = np.asarray(lines, dtype=np.float64).T
+        if not ((columns >= 0) & (columns < own.shape[1])).all():
+            return float("inf")
         return float(np.abs(own[np.arange(len(own)), columns.astype(int)] - values).max())
     kept = np.asarray(lines, dtype=np.float32)
     return float(np.abs(own - kept).max()) if kept.shape == own.shape else float("inf")

@@ -36,8 +36,8 @@ def single_label_f1(predicted: Ints, gold: Ints, classes: int) -> float:
 
     An index of -1 (a label that the model does not know) counts as an error and is no class.
     """
-    indices = np.arange(classes)[:, None]
-    scores, occurs = _f1((predicted[None] == indices).T, (gold[None] == indices).T)
+    true, said, there = (_counts(values, classes) for values in (gold[predicted == gold], predicted, gold))
+    scores, occurs = _f1(true, said + there)
     return float(np.mean(scores[occurs])) if occurs.any() else 0.0
 
 
@@ -46,16 +46,20 @@ def multi_label_f1(predicted: Bools, gold: Bools, *, missed: int = 0) -> tuple[f
 
     `missed` gold labels that are no class (the model does not know them) count against micro.
     """
-    true = float(np.sum(predicted & gold))
-    total = float(np.sum(predicted) + np.sum(gold)) + missed
-    scores, _ = _f1(predicted, gold)
-    return float(np.mean(scores)) if len(scores) else 0.0, 2 * true / total if total else 0.0
+    true, total = np.sum(predicted & gold, axis=0), np.sum(predicted, axis=0) + np.sum(gold, axis=0)
+    scores, _ = _f1(true, total)
+    both = float(total.sum()) + missed
+    return float(np.mean(scores)) if len(scores) else 0.0, 2 * float(true.sum()) / both if both else 0.0
 
 
-def _f1(predicted: Bools, gold: Bools) -> tuple[Reals, Bools]:
-    """Each class's F1, 0 where it occurs in neither, and whether it occurs in either, `(classes,)`."""
-    true = np.sum(predicted & gold, axis=0)
-    total = np.sum(predicted, axis=0) + np.sum(gold, axis=0)
+def _counts(values: Ints, classes: int) -> Ints:
+    """How often each class occurs, `(classes,)`."""
+    return np.bincount(values[values >= 0], minlength=classes)
+
+
+def _f1(true: Ints, total: Ints) -> tuple[Reals, Bools]:
+    """Each class's F1 (0 where it occurs nowhere) and whether it occurs, of how often it is said rightly, and said or there; all
+    `(classes,)`."""
     return 2 * true / np.maximum(total, 1), total > 0
 
 

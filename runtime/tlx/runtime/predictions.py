@@ -58,7 +58,7 @@ def parse_options(predictor: Predictor, top_k: str | None, settings: Sequence[st
     """
     options: dict[str, Any] = dict(predictor.task.command_options)
     if top_k is not None:
-        if top_k != "all" and (not top_k.isdigit() or int(top_k) < 1):
+        if top_k != "all" and (not top_k.isdecimal() or int(top_k) < 1):
             raise UsageError(f"--top-k is {top_k!r}: wanted a whole number from 1, or all")
         options["top_k"] = None if top_k == "all" else int(top_k)
     for setting in settings:

@@ -15,6 +15,8 @@ Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 Relevance = Callable[[slice], tuple[Bools, Bools]]
 DEPTH = 10
+SCORES = 1 << 22
+"""So many are in memory together, and a few times as much beside them."""
 
 
 def ranking(queries: Floats, documents: Floats, relevance: Relevance) -> dict[str, float]:
@@ -30,8 +32,9 @@ def ranking(queries: Floats, documents: Floats, relevance: Relevance) -> dict[st
     best = np.concatenate([[0.0], np.cumsum(discount)])
     gains: list[float] = []
     first: list[bool] = []
-    for start in range(0, len(queries), BLOCK):
-        rows = slice(start, start + BLOCK)
+    block = max(min(BLOCK, SCORES // max(len(documents), 1)), 1)
+    for start in range(0, len(queries), block):
+        rows = slice(start, start + block)
         right, out = relevance(rows)
         scores = queries[rows] @ documents.T
         scores[out] = -np.inf

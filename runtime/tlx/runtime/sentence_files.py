@@ -22,6 +22,7 @@ KEYS = {
     "weightedmean": "pooling_mode_weightedmean_tokens",
     "lasttoken": "pooling_mode_lasttoken",
 }
+TOKENIZER = "tokenizer.json"
 MODULES, BERT, MODEL = "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"
 
 
@@ -62,11 +63,10 @@ def read_sentence_files(path: Path) -> dict[str, Any]:
 def read_limit(path: Path) -> int | None:
     """The most tokens that the folder's files for sentence-transformers allow; None where they say nothing."""
     told = _read(path / BERT, dict) or {}
-    tokenizer = path / "tokenizer.json"
-    if told.get("do_lower_case") and '"lowercase": true' not in tokenizer.read_text(encoding="utf-8"):
-        raise FolderError(
-            f"{path / BERT} has do_lower_case, {tokenizer.name} does not: add Lowercase to its normalizer"
-        )
+    if told.get("do_lower_case"):
+        normalizer = (_read(path / TOKENIZER, dict) or {}).get("normalizer")
+        if not _lowers(normalizer):
+            raise FolderError(f"{path / BERT} has do_lower_case, {TOKENIZER} does not: add Lowercase to its normalizer")
     return int(told["max_seq_length"]) if told.get("max_seq_length") else None
 
 
@@ -99,6 +99,14 @@ def _pooling(path: Path) -> str:
     if len(names) != 1 or names[0] not in POOLINGS:
         raise FolderError(f"{path} pools by {' and '.join(names)}: tlx has {', '.join(POOLINGS)}, one of them")
     return str(names[0])
+
+
+def _lowers(normalizer: Any) -> bool:
+    """Whether a normalizer of tokenizer.json, or one that it is made of, makes letters small."""
+    if not isinstance(normalizer, Mapping):
+        return False
+    parts = normalizer.get("normalizers") or ()
+    return normalizer.get("type") == "Lowercase" or bool(normalizer.get("lowercase")) or any(map(_lowers, parts))
 
 
 def _read(path: Path, kind: type) -> Any:

@@ -19,9 +19,12 @@ __all__ = ["Device", "Session", "open_session", "resolve_device"]
 Device = Literal["cpu", "cuda"]
 DEVICES = ("auto", "cpu", "cuda")
 NUMPY_TYPES: dict[str, type[np.integer[Any]]] = {"tensor(int64)": np.int64, "tensor(int32)": np.int32}
-# TensorProto.external_data: the entry with key "location" (ONNX, onnx.proto StringStringEntryProto), key then value as every
-# writer has them; and the string in whatever other way protobuf lets it be written, its length in more bytes than it needs, too.
-EXTERNAL_LOCATION = re.compile(rb"\x0a\x08location\x12")
+# TensorProto.external_data: the entry with key "location" (ONNX, onnx.proto StringStringEntryProto), its length, then key and
+# value as every writer has them; and the string in whatever other way protobuf lets it be written, its length in more bytes than
+# it needs, too.
+EXTERNAL_LOCATION = re.compile(rb"\x6a([\x80-\xff]{0,4}[\x00-\x7f])\x0a\x08location\x12([\x80-\xff]{0,4}[\x00-\x7f])")
+KEY_BYTES = 11
+"""What an entry holds beside its value and the value's length: the key and two tags."""
 ANY_LOCATION = re.compile(rb"(?:\x08|\x88\x80*\x00)location")
 
 
@@ -145,29 +148,28 @@ def _outputs(inference: Any, path: str, heads: Sequence[str], width: int | None)
 def _check_external_data(folder: Folder, record: FileRecord, model: bytes) -> None:
     """Each external-data file lies in the folder, is named by the manifest, and is what it says; else FolderError."""
     records = {item.path: item for item in folder.manifest.files.values()}
-    usual = list(EXTERNAL_LOCATION.finditer(model))
-    if len(usual) != sum(1 for _ in ANY_LOCATION.finditer(model)):
+    where = folder.path / record.path
+    found = [_location(model, match) for match in EXTERNAL_LOCATION.finditer(model)]
+    if None in found or len(found) != sum(1 for _ in ANY_LOCATION.finditer(model)):
         raise FolderError(
-            f"{folder.path / record.path} may keep weights in other files, named in a way that no exporter writes: not loaded"
+            f"{where} may keep weights in other files, named in a way that no exporter writes: not loaded"
         )
-    for location in {_string_at(model, match.end()) for match in usual}:
+    for location in set(filter(None, found)):
         name = str(PurePosixPath(record.path).parent / location)
         folder.locate(FileRecord(path=name, size_bytes=0, sha256=""))
         if name not in records:
-            raise FolderError(
-                f"{folder.path / record.path} keeps weights in {location!r}, which the manifest does not name: not loaded"
-            )
+            raise FolderError(f"{where} keeps weights in {location!r}, which the manifest does not name: not loaded")
         folder.read(records[name])
 
 
-def _string_at(model: bytes, start: int) -> str:
-    """The protobuf string whose length (a varint) begins at `start`."""
-    length = shift = 0
-    while start < len(model):
-        byte = model[start]
-        start += 1
-        length |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80 or shift > 28:
-            break
-    return model[start : start + length].decode("utf-8", "replace")
+def _location(model: bytes, match: re.Match[bytes]) -> str | None:
+    """The value of an entry; None where it holds more than that, which another value could be: protobuf keeps the last one."""
+    entry, value = (_varint(length) for length in match.groups())
+    if entry != KEY_BYTES + len(match[2]) + value:
+        return None
+    return model[match.end() : match.end() + value].decode("utf-8", "replace")
+
+
+def _varint(content: bytes) -> int:
+    """The number that protobuf writes so: seven bits a byte, the low ones first."""
+    return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(content))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from ast import literal_eval
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -166,8 +167,7 @@ def _question(where: str, question: Any, context: Any, answers: tuple[tuple[str,
 def _answers(where: str, value: Any, start: Any) -> tuple[tuple[str, int | None], ...]:
     """The answers in any of the usual forms: {"text": [], "answer_start": []}, a list of {"text", "answer_start"}, a text."""
     if isinstance(value, str) and value[:1] in ("{", "["):
-        with suppress(ValueError, RecursionError):  # an answer may begin with a bracket
-            value = json.loads(value)
+        value = _parsed(value)
     if isinstance(value, Mapping):
         texts, starts = value.get("text"), value.get("answer_start")
         texts = texts if isinstance(texts, (list, tuple)) else [texts]
@@ -180,6 +180,14 @@ def _answers(where: str, value: Any, start: Any) -> tuple[tuple[str, int | None]
     else:
         pairs = [] if is_missing(value) else [(str(value), start)]
     return tuple(dict.fromkeys(_answer(where, text, start) for text, start in pairs))
+
+
+def _parsed(text: str) -> Any:
+    """What a cell holds as JSON, or as Python writes it, in a data frame's CSV say; the text itself, which may begin with a bracket."""
+    for parse in (json.loads, literal_eval):
+        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            return parse(text)
+    return text
 
 
 def _answer(where: str, text: Any, start: Any) -> tuple[str, int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlx.runtime.beginnings import beginning, is_unicode, spells_words_alone
+from tlx.runtime.beginnings import beginning, gap_of, is_unicode
 from tlx.runtime.errors import FolderError, UsageError
 from tlx.runtime.tasks.limits import Limits
 from tlx.runtime.tasks.task import Encoded, Input, Task
@@ -84,9 +85,10 @@ class Tokens:
         """Encodings with the ids of the whole texts. Of a text far too long, where its beginning settles them, the rest
         is not tokenized: a megabyte would take seconds.
         """
-        if not self._reads_beginnings:
+        gap = self._gap
+        if gap is None:
             return self.encodings(texts, parallel=parallel, offsets=False)
-        heads = [beginning(text, self.max_tokens) for text in texts]
+        heads = [beginning(text, self.max_tokens, gap) for text in texts]
         found = self.encodings(heads, parallel=parallel, offsets=False)
         for row, (text, head) in enumerate(zip(texts, heads, strict=True)):
             if len(head) < len(text) and not found[row].overflowing:
@@ -94,8 +96,8 @@ class Tokens:
         return found
 
     @cached_property
-    def _reads_beginnings(self) -> bool:
-        return not self.stride and not self.from_left and spells_words_alone(self.tokenizer)
+    def _gap(self) -> re.Pattern[str] | None:
+        return None if self.stride or self.from_left else gap_of(self.tokenizer)
 
     @cached_property
     def _words(self) -> Words | None:
@@ -124,12 +126,18 @@ class Tokens:
             ids = np.array(encoding.ids or [self.pad_id or 0], dtype=np.int64)
             kinds = np.array(encoding.type_ids or [0], dtype=np.int64)
             truncated += len(ids) > self.max_tokens or (len(ids) == self.max_tokens and bool(encoding.overflowing))
-            if len(ids) > self.max_tokens:
-                kept = _longest_first(encoding.sequence_ids, self.max_tokens, from_left=self.from_left)
+            kept = self.kept(encoding)
+            if kept is not None:
                 ids, kinds = ids[kept], kinds[kept]
             rows.append(ids)
             types.append(kinds)
         return Encoded(rows, types, truncated=truncated)
+
+    def kept(self, encoding: Any) -> NDArray[np.int64] | None:
+        """Which tokens of an Encoding a row has, where the tokenizer leaves the cutting of pairs to `encode_pairs`; None: all."""
+        if len(encoding.ids) <= self.max_tokens:
+            return None
+        return _longest_first(encoding.sequence_ids, self.max_tokens, from_left=self.from_left)
 
     def encodings(self, inputs: Sequence[Input], *, parallel: bool = True, offsets: bool = True) -> list[Any]:
         """tokenizers' own Encoding of each input (a str or a pair); `.overflowing` holds its further windows.

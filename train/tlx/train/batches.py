@@ -221,7 +221,9 @@ def with_words(rows: TokenRows, tokens: Tokens, inputs: Sequence[Input]) -> Toke
     for start in range(0, len(inputs), CHUNK):
         block = list(inputs[start : start + CHUNK])
         for item, encoding in zip(block, tokens.encodings(block), strict=True):
-            numbers.append(_word_numbers(item, encoding) if encoding.ids else np.zeros(1, dtype=np.int32))
+            found = _word_numbers(item, encoding) if encoding.ids else np.zeros(1, dtype=np.int32)
+            kept = tokens.kept(encoding)
+            numbers.append(found if kept is None else found[kept])
     return replace(rows, words=np.concatenate(numbers) if numbers else None)
 
 

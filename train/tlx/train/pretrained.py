@@ -20,7 +20,7 @@ from tlx.train.students import register
 
 __all__ = ["check_model", "load_config", "load_pretrained", "load_tokenizer", "model_hashes", "token_limit"]
 
-MODEL_FILES = ("config.json", "tokenizer.json", "*.safetensors", "*.bin")
+MODEL_FILES = ("config.json", "tokenizer.json", "*.safetensors", "*.bin", "modules.json", "*_Pooling/config.json")
 
 
 def model_hashes(source: str) -> dict[str, str]:
@@ -33,7 +33,9 @@ def model_hashes(source: str) -> dict[str, str]:
         return {}
     checked = open_folder(folder).check_source() if (folder / MANIFEST).is_file() else {}
     files = sorted(path for pattern in MODEL_FILES for path in folder.glob(pattern) if path.is_file())
-    return {str(path): checked.get(str(path)) or file_record(folder, path.name).sha256 for path in files}
+    return {
+        str(path): checked.get(str(path)) or file_record(folder, str(path.relative_to(folder))).sha256 for path in files
+    }
 
 
 def check_model(source: str) -> None:

@@ -7,7 +7,7 @@ import inspect
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,9 @@ class Teacher:
     tokenizer: PreTrainedTokenizerFast
     labels: tuple[str, ...]
     fingerprint: str
+    """The sha256 of the weights; of several files' together, and of the name where the model is on a hub."""
+    edition: str
+    """The sha256 of all that tells what it answers: of its files, or of its name and revision on a hub."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,19 +67,20 @@ def load_teacher(source: str, task: type[TrainTask], device: torch.device, hashe
             "train it first with `tlx train … --out`"
         )
     names = getattr(model.config, "id2label", None) or {}
+    own = {path: hashes[path] for path in sorted(hashes) if Path(path).is_relative_to(source)}
+    weights = [digest for path, digest in own.items() if path.endswith(WEIGHTS)]
     return Teacher(
         source=source,
         model=model.to(device).eval(),
         tokenizer=load_tokenizer(source),
         labels=tuple(str(names[index]) for index in sorted(names)),
-        fingerprint=_fingerprint(source, hashes),
+        fingerprint=weights[0] if len(weights) == 1 else _digest(weights or [source]),
+        edition=_digest(own.values() or [source, str(getattr(model.config, "_commit_hash", ""))]),
     )
 
 
-def _fingerprint(source: str, hashes: Mapping[str, str]) -> str:
-    """The sha256 of the weights; of several files' together, and of the name where the model is on a hub."""
-    weights = [hashes[path] for path in sorted(hashes) if Path(path).parent == Path(source) and path.endswith(WEIGHTS)]
-    return weights[0] if len(weights) == 1 else hashlib.sha256(" ".join(weights or [source]).encode()).hexdigest()
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def check_cache(folder: Path) -> None:
@@ -103,7 +107,7 @@ def ask_teachers(
     """What the teachers give for the inputs, columns in the task's order of labels; `vectors` asks for those too.
 
     Units are those of `own`, the student's rows of the inputs (`tokenizer` made them). Each teacher's answers lie in
-    `cache`, under the hash of its weights and of the inputs, so that they are computed once.
+    `cache`, under the hash of its files and of the inputs, so that they are computed once.
     """
     key = hashlib.sha256(json.dumps([max_tokens, precision, list(inputs)]).encode()).hexdigest()
     cache.mkdir(parents=True, exist_ok=True)
@@ -114,7 +118,7 @@ def ask_teachers(
         tokens = tokens_of(teacher.tokenizer, limit, task.runtime)
         same = teacher.tokenizer is tokenizer and limit == max_tokens
         encoded = own if same else None
-        mark = f"{teacher.fingerprint[:16]}-{key[:32]}.npy"
+        mark = f"{teacher.edition[:16]}-{key[:32]}.npy"
         head = head_of(teacher.model) if vectors and teacher is teachers[0] else None
         values, own_vectors = (
             _kept(cache / f"outputs-{mark}"),

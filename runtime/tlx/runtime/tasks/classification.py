@@ -71,6 +71,10 @@ class TextClassification(Task):
     def main_metric(self) -> str:
         return "micro_f1" if self.multi_label else "accuracy"
 
+    def guarded(self, metrics: Mapping[str, float]) -> Sequence[str]:
+        """Where the model rejects, accuracy alone would not tell that it rejects other inputs than before."""
+        return super().guarded(metrics) if self.reject_below is None else (self.main_metric, "answered_right")
+
     @property
     def input_names(self) -> tuple[str, ...]:
         return PAIR if self.pair else SINGLE
@@ -295,7 +299,8 @@ class TextClassification(Task):
     ) -> dict[str, float]:
         """{} for a model that rejects nothing. Of the rows in scope: `kept`, the share not rejected, and `kept_accuracy`, the
         share not rejected and right. With rows out of scope: `oos_recall`, the share of them rejected, and `oos_precision`,
-        the share of the rejected that are out of scope (0 where nothing is rejected).
+        the share of the rejected that are out of scope (0 where nothing is rejected). Of all rows: `answered_right`, the share
+        with the right label in scope, and without one out of scope.
         """
         if self.reject_below is None:
             return {}
@@ -308,6 +313,7 @@ class TextClassification(Task):
             found = float(np.sum(rejected & ~inside))
             figures["oos_recall"] = found / float(np.sum(~inside))
             figures["oos_precision"] = found / float(np.sum(rejected)) if found else 0.0
+        figures["answered_right"] = float(np.mean(np.where(inside, ~rejected & right, rejected)))
         return figures
 
     def flips(self, outputs: Outputs, reference: Outputs) -> float:
@@ -329,7 +335,7 @@ class TextClassification(Task):
 
     def _rejected(self, scores: Floats, asked: bool | None) -> list[int]:
         """The rows whose answer is no label. Raises UsageError for a wrong option `reject`."""
-        if asked not in (None, True, False):
+        if asked is not None and type(asked) is not bool:
             raise UsageError(f"reject is {asked!r}: wanted True or False")
         if self.reject_below is None and asked:
             raise UsageError(

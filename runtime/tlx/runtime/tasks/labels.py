@@ -29,6 +29,10 @@ NUMBER = re.compile(r"-?[0-9]+")
 WHOLE = re.compile(r"-?[0-9]+\.0+")
 """A whole number as a table of floats writes it: the label that a file of integers calls by the digits alone."""
 
+UNDECIDED = ("-1", "-1.0")
+FEW_UNDECIDED = 0.05
+_ITEM = re.compile(r"""'[^']*'|"[^"]*"|-?\d+""")
+_ARRAY = re.compile(rf"\[\s*(?:(?:{_ITEM.pattern})(?:\s+(?:{_ITEM.pattern}))*\s*)?\]")
 SEPARATORS = ("|", ";", ",")
 INDICATORS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 
@@ -41,25 +45,25 @@ def is_out_of_scope(value: Any, oos: str) -> bool:
 def is_list(value: Any) -> bool:
     """Whether the cell holds several labels: a list, or what looks like one in JSON."""
     return isinstance(value, (list, tuple)) or (
-        isinstance(value, str) and value.startswith("[") and value.endswith("]")
+        isinstance(value, str) and value.startswith("[") and value.endswith("]") and isinstance(_as_list(value), list)
     )
 
 
 def decided(table: Table, column: str) -> Table:
     """The table without the rows that have a mark for no label, or that Prodigy's user rejected; warnings count them.
 
-    SNLI writes "-" as the gold_label where annotators did not agree, OCNLI among labels that are words, Hugging Face's data
-    sets -1 beside the classes 0, 1, 2 ….
+    SNLI writes "-" as the gold_label where annotators did not agree, OCNLI among labels that are words. Hugging Face's data sets
+    have -1 beside the names of classes, or beside the numbers 0, 1, 2 …, where more than a few are another class.
     """
     table = accepted(table)
     cells = [str(value).strip() for value in table.columns[column]]
-    classes = set(cells) - {"-1", "-1.0"}
-    numbered = len(classes) > 2 and classes in (
-        {str(n) for n in range(len(classes))},
-        {f"{n}.0" for n in range(len(classes))},
-    )
-    words = len(classes) > 2 and all(cell[:1].isalpha() for cell in classes - {"-", ""})
-    marks = ({"-"} if words or column.lower() == "gold_label" else set()) | ({"-1", "-1.0"} if numbered else set())
+    classes = set(cells) - {*UNDECIDED, "-", ""}
+    words = all(cell[:1].isalpha() for cell in classes)
+    counted = classes in ({str(n) for n in range(len(classes))}, {f"{n}.0" for n in range(len(classes))})
+    few = sum(cell in UNDECIDED for cell in cells) <= FEW_UNDECIDED * len(cells)
+    marks = {"-"} if column.lower() == "gold_label" or (words and len(classes) > 1) else set()
+    if (words and len(classes) > 1) or (counted and few and len(classes) > 2):
+        marks |= set(UNDECIDED)
     keep = [cell not in marks for cell in cells]
     if all(keep) or not any(keep):
         return table
@@ -70,11 +74,12 @@ def decided(table: Table, column: str) -> Table:
 def read_column(table: Table, column: str, oos: str | None, known: Collection[str] = ()) -> tuple[list[Any], bool]:
     """(the gold of each row, whether a row has several labels) of a label column. Rows out of scope have the gold None.
 
-    Lists make the labels several, and so does a column called labels whose cells hold labels between separators. `known` are
-    the labels of data or of a model with several a row, which tell a separator where the rows are too few for it.
+    Lists make the labels several, and so does a column called labels whose cells hold labels between separators, or another in which
+    these are evident. `known` are the labels of data or of a model with several a row, which tell a separator where the rows are
+    too few for it.
     """
     values = list(table.columns[column])
-    separator = _separator(values, known) if column.lower() == "labels" else None
+    separator = _separator(values, known, evident=column.lower() != "labels")
     several = separator is not None or any(is_list(value) for value in values)
     if several and separator is None:
         values = _named_by_place(values)
@@ -106,15 +111,22 @@ def read_indicators(table: Table, columns: Sequence[str]) -> list[tuple[str, ...
     return [tuple(labels) for labels in found]
 
 
-def _separator(values: Sequence[Any], known: Collection[str]) -> str | None:
+def _separator(values: Sequence[Any], known: Collection[str], *, evident: bool) -> str | None:
     """What stands between the labels of a cell, if the cells are made of labels that are known, or of fewer than there are
-    different cells."""
+    different cells; to be `evident`, of labels that other rows have alone, and of numbers where it is a comma."""
     cells = {value for value in values if isinstance(value, str) and value.strip()}
     if any(is_list(cell) for cell in cells) or any(not isinstance(v, str) and not is_missing(v) for v in values):
         return None
     for separator in SEPARATORS:
         parts = {part.strip() for cell in cells for part in cell.split(separator)}
-        if any(separator in cell for cell in cells) and (len(parts) < len(cells) or parts - {""} <= set(known)):
+        if not any(separator in cell for cell in cells):
+            continue
+        if evident:
+            alone = {cell.strip() for cell in cells if separator not in cell} | set(known)
+            found = parts <= alone and (separator != "," or all(map(str.isdecimal, parts)))
+        else:
+            found = len(parts) < len(cells) or parts - {""} <= set(known)
+        if found:
             return separator
     return None
 
@@ -130,6 +142,8 @@ def read_label(table: Table, row: int, column: str, value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()  # as JSON and most CSV write it
     text = str(value).strip()
+    if text in ("True", "False"):  # as Python writes it into CSV
+        return text.lower()
     return text.partition(".")[0] if WHOLE.fullmatch(text) else text
 
 
@@ -168,7 +182,10 @@ def _named_by_place(values: Sequence[Any]) -> list[Any]:
 
 
 def _literal(text: str) -> Any:
-    """A list as Python writes it, which is what data frames leave in CSV; the text itself when it is none."""
+    """A list as Python writes it, or as numpy does, without commas, which is what data frames leave in CSV; the text itself when it
+    is none."""
+    if _ARRAY.fullmatch(text):  # to Python, two strings beside one another are one
+        return [ast.literal_eval(item) for item in _ITEM.findall(text)]
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

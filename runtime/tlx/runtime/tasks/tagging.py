@@ -94,7 +94,9 @@ class TokenTask(Task):
             strategy = "simple" if self.tag_set.prefixed else "none"
         if strategy not in STRATEGIES:
             raise UsageError(f"aggregation_strategy is {strategy!r}: wanted one of {', '.join(STRATEGIES)}")
-        if isinstance(ignore_labels, str) or not isinstance(ignore_labels, Sequence):
+        if isinstance(ignore_labels, str) or not (
+            isinstance(ignore_labels, Sequence) and all(isinstance(label, str) for label in ignore_labels)
+        ):
             raise UsageError(f"ignore_labels is {ignore_labels!r}: wanted a list of labels, e.g. ['O']")
         notes = outputs.encoded.notes
         spelling = notes[0].spelling if notes else None

@@ -140,6 +140,10 @@ class Task(ABC):
         """The main one of these metrics, where it depends on the data which there are."""
         return self.main_metric
 
+    def guarded(self, metrics: Mapping[str, float]) -> Sequence[str]:
+        """The metrics of which none may drop when a model is converted, the main one of these first."""
+        return (self.main_of(metrics),)
+
     @property
     def input_names(self) -> tuple[str, ...]:
         """What the parts of an input are called in records and files."""
@@ -232,7 +236,7 @@ class Task(ABC):
         from tlx.runtime.columns import read_inputs
         from tlx.runtime.tables import read_table
 
-        return read_inputs(read_table(source), columns, self.input_names)
+        return read_inputs(read_table(source, split="test"), columns, self.input_names)
 
     def encode(self, tokens: Tokens, inputs: Sequence[Input], *, parallel: bool = True) -> Encoded:
         """Rows of token ids. `parallel` lets the tokenizer use its own threads."""

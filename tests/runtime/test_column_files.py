@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlx.runtime.column_files import _are_columns, file_format, read_sentences
+from tlx.runtime.column_files import COLUMNS, _are_columns, file_format, read_sentences
 from tlx.runtime.errors import DataError, UsageError
 from tlx.runtime.predictions import read_file
 from tlx.runtime.tables import read_table
@@ -225,3 +225,34 @@ def test_numbers_of_two_columns_are_words(tmp_path: Path) -> None:
     path = tmp_path / "d.conll"
     path.write_text("1 B-N\n2 I-N\n\n1 O\n")
     assert read_sentences(path, {})[0][0].words == ["1", "2"]
+
+
+def read_pairs(path: Path, **columns: str) -> list[tuple[list[str], list[str]]]:
+    return [(found.words, found.tags) for found in read_sentences(path, columns)[0]]
+
+
+def test_words_may_be_counted_from_0_and_tags_stand_first(tmp_path: Path) -> None:
+    expected = [(["Anna", "flew"], ["B-PER", "O"]), (["it", "rains"], ["O", "O"])]
+    counted = "0\tAnna\tB-PER\n1\tflew\tO\n\n0\tit\tO\n1\trains\tO\n"
+    assert read_pairs(write(tmp_path / "d.tsv", counted)) == expected
+    first = "B-PER\tAnna\nO\tflew\n\nO\tit\nO\trains\n"
+    assert read_pairs(write(tmp_path / "d.bio", first)) == expected
+    assert read_pairs(write(tmp_path / "d.bio", first), text="1", label="2")[0][0] == ["B-PER", "O"]
+
+
+def test_prefixes_alone_are_tags(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.tsv", "BRCA1\tB\ngene\tI\n.\tO\n\nno\tO\n")
+    assert file_format(path) == ".conll"
+    assert read_pairs(path)[0] == (["BRCA1", "gene", "."], ["B", "I", "O"])
+
+
+def test_ontonotes_has_its_names_in_brackets(tmp_path: Path) -> None:
+    rows = [("Anna", "(PERSON*"), ("Lee", "*)"), ("left", "*"), ("Rome", "(GPE)")]
+    lines = [f"bc/x/00/x_0000 0 {n} {word} NN * - - - - {tag} * -" for n, (word, tag) in enumerate(rows)]
+    content = "#begin document (bc/x/00/x_0000); part 000\n" + "\n".join(lines) + "\n\n#end document\n"
+    expected = [(["Anna", "Lee", "left", "Rome"], ["B-PERSON", "I-PERSON", "O", "B-GPE"])]
+    for name in ("x.gold_conll", "x.conll", "x.txt"):
+        path = write(tmp_path / name, content)
+        assert file_format(path) in COLUMNS
+        assert read_pairs(path) == expected
+    assert read_pairs(path, text="4", label="5")[0][1] == ["NN"] * 4

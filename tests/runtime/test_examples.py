@@ -408,7 +408,9 @@ def test_a_label_in_brackets_is_a_label(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cell", ["['joy' 'a b']", "['joy'\n 'a b']", '["joy", "a b"]', "['joy', 'a b']"])
 def test_lists_that_numpy_writes_are_lists(cell: str, tmp_path: Path) -> None:
-    examples = parse(write(tmp_path, "d.csv", f'text,label\nx,"{cell.replace(chr(34), chr(34) * 2)}"\ny,[]\nz,"[\'joy\']"\n'))
+    examples = parse(
+        write(tmp_path, "d.csv", f'text,label\nx,"{cell.replace(chr(34), chr(34) * 2)}"\ny,[]\nz,"[\'joy\']"\n')
+    )
     assert examples.gold == [("joy", "a b"), (), ("joy",)]
     numbers = parse(write(tmp_path, "e.csv", "text,label\nx,[ 2 17]\ny,[2]\n"))
     assert numbers.gold == [("2", "17"), ("2",)]

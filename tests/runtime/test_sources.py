@@ -256,17 +256,22 @@ def test_tabs_blank_lines_and_utf_16_change_nothing_of_fasttext(tmp_path: Path) 
     [
         (["DESC:manner How did serfdom develop ?", "ENTY:animal What bird is it ?"], ["DESC:manner", "ENTY:animal"]),
         (["1 a gripping film", "0 'dull' , 90 minutes of it"], ["1", "0"]),
+        (["i feel fine;joy", "it rains @ times;sadness"], ["joy", "sadness"]),
+        (["Sales rose , again .@positive", "Sales fell .@negative"], ["positive", "negative"]),
     ],
 )
-def test_lines_that_begin_with_what_comes_again_and_again_have_labels(
+def test_lines_that_hold_what_comes_again_and_again_have_labels(
     lines: list[str], labels: list[str], tmp_path: Path
 ) -> None:
     path = write(tmp_path / "d.txt", "\n".join([*lines * 2, lines[1]]) + "\n")
     table = read_table(path)
     assert guess_task(path) == "text-classification"
     assert table.columns["label"] == [*labels * 2, labels[1]]
-    assert table.columns["text"][:2] == [line.split(None, 1)[1] for line in lines]
-    with pytest.raises(DataError, match=r"d.txt line 401 has no label before its text, as the first line has"):
+    assert [f"{label} {text}" for label, text in zip(labels, table.columns["text"], strict=False)] == [
+        line if line.startswith(label) else f"{label} {line[: -len(label) - 1]}"
+        for label, line in zip(labels, lines, strict=True)
+    ]
+    with pytest.raises(DataError, match=r"d.txt line 401 has no label beside its text, as the first line has"):
         read_table(write(path, "\n".join([*lines * 200, "stop it"])))
 
 
@@ -279,7 +284,7 @@ def test_lines_that_begin_otherwise_are_plain(text: str, tmp_path: Path) -> None
 
 def test_a_line_without_a_label_among_those_of_fasttext_is_told(tmp_path: Path) -> None:
     path = write(tmp_path / "d.txt", "__label__a play\nstop it\n")
-    with pytest.raises(DataError, match=r"d\.txt line 2 has no label before its text"):
+    with pytest.raises(DataError, match=r"d\.txt line 2 has no label beside its text"):
         read_table(path)
 
 
@@ -323,3 +328,48 @@ def test_other_lines_with_tabs_are_plain_text(content: str, tmp_path: Path) -> N
     path = tmp_path / "corpus.txt"
     path.write_text(content)
     assert guess_task(path) == "fill-mask"
+
+
+def test_a_folder_of_lines_or_of_columns_stands_for_its_split(tmp_path: Path) -> None:
+    for split in ("train", "valid", "test"):
+        write(tmp_path / f"{split}.txt", f"{split} O\nParis B-LOC\n\nit O\n")
+    for asked, found in (("train", "train"), ("validation", "valid"), ("test", "test")):
+        source = read_once(tmp_path, split=asked)
+        assert source == tmp_path / f"{found}.txt"
+        assert guess_task(source) == "token-classification"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        '{"text": {"0": "a", "1": "b"}, "label": {"0": "x", "1": "y"}}',
+        '{"text": ["a", "b"], "label": ["x", "y"]}',
+        '{"data": [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]}',
+        '{"version": 1, "rows": [{"row": {"text": "a", "label": "x"}}, {"row": {"text": "b", "label": "y"}}]}',
+    ],
+)
+def test_a_document_of_another_shape_is_the_same_table(document: str, tmp_path: Path) -> None:
+    table = read_table(write(tmp_path / "d.json", document))
+    assert dict(table.columns) == {"text": ["a", "b"], "label": ["x", "y"]}
+
+
+def test_a_document_of_several_splits_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.json", '{"train": [["a", "x"]], "test": [["b", "y"]]}')
+    with pytest.raises(DataError, match="holds the splits train, test: write each into a file of its own"):
+        read_table(path)
+
+
+def test_fields_that_are_all_quoted_are_bare_where_the_header_is(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.tsv", 'id\tsentiment\treview\n"1"\t1\t"a \\"great\\" film"\n"2"\t0\t"dull"\n')
+    table = read_table(path)
+    assert dict(table.columns) == {"id": ["1", "2"], "sentiment": ["1", "0"], "review": ['a "great" film', "dull"]}
+
+
+def test_multiple_choice_and_tags_of_words_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.csv", "premise,choice1,choice2,question,label\na,b,c,effect,0\nd,e,f,cause,1\n")
+    with pytest.raises(DataError, match=r"has choices \(choice1, choice2\), and tlx has no multiple choice"):
+        TextClassification.read(path, {})
+    assert TextClassification.read(path, {"text": "premise"}).inputs == ["a", "d"]
+    path = write(tmp_path / "d.jsonl", '{"text": "ab", "label": ["B-ORG", "O"]}\n{"text": "cd", "label": ["O", "O"]}\n')
+    with pytest.raises(DataError, match=r"column 'label' holds tags of words \(B-ORG, O, …\)"):
+        TextClassification.read(path, {})

@@ -336,15 +336,19 @@ def test_a_hub_data_set_written_as_parquet_has_the_names_that_it_has_itself(
     for source in (tmp_path / "d.parquet", "some/set"):
         assert read_table(source).columns == {
             "ner_tags": [["O", "B-PER"], None, [None]],
-            "label": ["B-PER", None, None],
+            "label": ["B-PER", "-1", None],
             "tokens": [["a"], [], ["b"]],
         }
 
 
 def test_minus_one_is_no_label(tmp_path: Path) -> None:
-    path = write_parquet(tmp_path / "d.parquet", {"text": ["a", "b"], "label": [1, -1]}, {"label": NER})
-    assert read_table(path).columns["label"] == ["B-PER", None]
-    with pytest.raises(DataError, match=r"d\.parquet line 2: column 'label' has no label: give one or remove the row"):
+    rows = {"text": ["a", "b", "c"], "label": [1, -1, 0]}
+    path = write_parquet(tmp_path / "d.parquet", rows, {"label": NER})
+    with pytest.warns(UserWarning, match=r"1 of 3 rows have no label \('-1'\) and are left out"):
+        assert task_named("text-classification").read(path, {}).gold == ["B-PER", "O"]
+    path = write_parquet(tmp_path / "d.parquet", {"text": ["a", "b"], "label": [-1, -1]}, {"label": NER})
+    assert read_table(path).columns["label"] == [None, None]
+    with pytest.raises(DataError, match=r"d\.parquet line 1: column 'label' has no label: give one or remove the row"):
         task_named("text-classification").read(path, {})
 
 

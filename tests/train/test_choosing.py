@@ -1,4 +1,4 @@
-"""Which epoch's weights are kept: by the metric, among equal figures by the validation loss, else by the later epoch."""
+"""Which epoch's weights are kept: the later ones, unless the metric tells that they are worse."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from tests.train.conftest import recipe, rows, write_csv
 
+from tlx.export.torch_engine import open_torch
 from tlx.runtime.errors import UsageError
+from tlx.runtime.evaluate import evaluate
 from tlx.runtime.folder import open_folder
+from tlx.runtime.tasks.classification import TextClassification
 from tlx.train.checkpoint import Progress
 from tlx.train.console import Console
 from tlx.train.loop import _compared
@@ -19,43 +22,38 @@ QUIET = Console(quiet=True)
 
 
 @pytest.mark.parametrize(
-    ("metric", "value", "loss", "best", "best_loss", "expected"),
+    ("metric", "value", "best", "start", "rows", "expected"),
     [
-        ("accuracy", 0.9, 5.0, 0.8, 1.0, (True, True)),
-        ("accuracy", 0.7, 0.1, 0.8, 1.0, (False, False)),
-        ("accuracy", 0.8, 0.9, 0.8, 1.0, (True, True)),
-        ("accuracy", 0.8, 0.999, 0.8, 1.0, (True, False)),
-        ("accuracy", 0.8, 1.0, 0.8, 1.0, (False, False)),
-        ("accuracy", 0.8, 1.1, 0.8, 1.0, (False, False)),
-        ("f1", 0.8, None, 0.8, None, (True, False)),
-        ("f1", 0.0, None, 0.0, None, (True, True)),
-        ("f1", 0.0, 2.0, 0.0, 1.0, (False, True)),
-        ("mse", 0.2, None, 0.3, None, (True, True)),
-        ("mse", 0.4, None, 0.3, None, (False, False)),
-        ("spearman", 0.1, None, float("nan"), None, (True, True)),
+        ("accuracy", 0.9, 0.8, None, 100, (True, True)),
+        ("accuracy", 0.77, 0.8, None, 100, (True, True)),  # the standard error is .04
+        ("accuracy", 0.75, 0.8, None, 100, (False, False)),
+        ("accuracy", 0.77, 0.8, None, 10_000, (False, False)),
+        ("accuracy", 1.0, 1.0, None, 100, (True, False)),
+        ("accuracy", 0.99, 1.0, None, 100, (False, False)),
+        ("f1", 0.0, 0.0, None, 100, (True, True)),
+        ("mse", 0.2, 0.3, None, 100, (True, True)),
+        ("mse", 0.3, 0.3, None, 100, (True, True)),
+        ("mse", 0.31, 0.3, None, 100, (False, False)),
+        ("spearman", 0.1, float("nan"), None, 100, (True, True)),
+        ("accuracy", 0.8, 0.8, 0.8, 100, (False, True)),  # what was there before must be beaten
+        ("accuracy", 0.81, 0.82, 0.8, 100, (True, True)),
     ],
 )
-def test_figures_are_compared_then_losses(
-    metric: str, value: float, loss: float | None, best: float, best_loss: float | None, expected: tuple[bool, bool]
+def test_later_weights_are_kept_unless_they_are_worse_by_more_than_chance(
+    metric: str, value: float, best: float, start: float | None, rows: int, expected: tuple[bool, bool]
 ) -> None:
-    assert _compared(metric, value, loss, Progress(best=best, best_loss=best_loss)) == expected
+    assert _compared(metric, value, Progress(best=best, start=start), rows) == expected
 
 
-def test_among_equal_figures_the_lowest_validation_loss_is_kept(base: Path, tmp_path: Path) -> None:
-    few = [("play some music now", "music")] * 49 + [("cancel my card", "card")]
-    held = write_csv(tmp_path / "held.csv", few)
-    path = write_csv(tmp_path / "train.csv", rows(60, 1) + [(f"play music song {n}", "music") for n in range(400)])
-    settings = {"epochs": 5, "learning_rate": 1e-4, "patience": 9}
-    result = train(
-        recipe(path, base, data={"validation": str(held)}, train=settings), tmp_path / "model", console=QUIET
-    )
+def test_the_folder_tells_the_figures_of_the_weights_that_it_holds(base: Path, data: Path, tmp_path: Path) -> None:
+    held = write_csv(tmp_path / "held.csv", rows(20, 9))
+    made = recipe(data, base, data={"validation": str(held)}, train={"epochs": 4, "learning_rate": 3e-3})
+    result = train(made, tmp_path / "model", console=QUIET)
     evaluations = open_folder(tmp_path / "model").manifest.lineage["training"]["evaluations"]
-    best = max(found["accuracy"] for found in evaluations)
-    ties = [found for found in evaluations if found["accuracy"] == best]
-    assert len(ties) > 1
-    assert result.best_epoch == min(ties, key=lambda found: float(found["validation_loss"]))["epoch"]
-    assert result.best_epoch > ties[0]["epoch"]
-    assert "validation_loss" not in result.metrics
+    (kept,) = [found for found in evaluations if found["epoch"] == result.best_epoch]
+    assert result.metrics == {name: kept[name] for name in ("accuracy", "macro_f1")}
+    predicted = evaluate(open_torch(open_folder(tmp_path / "model"), "cpu"), TextClassification.read(held, {}))
+    assert predicted["metrics"] == pytest.approx(result.metrics)
 
 
 def test_the_validation_loss_is_the_cross_entropy_of_the_validation_rows(
@@ -81,7 +79,9 @@ def test_the_user_chooses_the_metric_and_the_folder_says_so(
     result = train(made, tmp_path / "model", console=QUIET)
     manifest = open_folder(tmp_path / "model").manifest
     evaluations = manifest.lineage["training"]["evaluations"]
-    assert result.metrics["macro_f1"] == max(found["macro_f1"] for found in evaluations)
+    (kept,) = [found for found in evaluations if found["epoch"] == result.best_epoch]
+    best = max(found["macro_f1"] for found in evaluations)
+    assert result.metrics["macro_f1"] == kept["macro_f1"] >= best - (best * (1 - best) / 30) ** 0.5
     assert manifest.settings["metric"] == "macro_f1"
     assert "metric" not in open_folder(teacher).manifest.settings
     assert (

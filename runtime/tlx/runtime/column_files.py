@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tlx.runtime.errors import DataError, UsageError
+from tlx.runtime.shards import only_file_of_split
 from tlx.runtime.tables import Source, Table, has_labels, has_tabs, read_table
 from tlx.runtime.text_files import UTF16, open_bytes, read_text, suffix_of
 
 __all__ = ["COLUMNS", "TABBED", "Sentence", "file_format", "read_once", "read_sentences"]
 
-COLUMNS = (".conll", ".conllu", ".bio", ".iob", ".iob2")
+COLUMNS = (".conll", ".conllu", ".bio", ".iob", ".iob2", ".gold_conll", ".v4_gold_conll")
 """The suffixes of such files."""
 FASTTEXT = ".fasttext"
 """A format that has no suffix of its own: a .txt with labels."""
@@ -26,7 +27,9 @@ SEEN_BYTES = 1 << 18  # of those, to tell whether it is one
 USUAL = 0.95  # the share of its lines that have the same columns
 TAGGED = 0.9  # the share of its lines that end in a tag
 _COMMENT = re.compile(r"#\s*\w+ = ")
-_TAG = re.compile(r"[BIESLUM]-[^\W\d]\S*")
+_TAG = re.compile(r"[BIESLUM](-[^\W\d]\S*)?")
+_DOCUMENT = "#begin document"
+"""How files of OntoNotes (CoNLL-2012) begin, whose fourth column is the word and whose eleventh has the names in brackets."""
 _NUMBER = re.compile(r"\d+|\d+-\d+|\d+\.\d+")
 
 Shape = tuple[bool, int]
@@ -44,7 +47,7 @@ class Sentence(NamedTuple):
 class Layout(NamedTuple):
     """Which columns hold the word and its tag, from 1 (None: the last), and the shape that most lines have.
 
-    `uniform` files are refused where a line has another.
+    `uniform` files are refused where a line has another. `brackets`: tags are as in OntoNotes, `(PERSON*`, `*` and `*)`.
     """
 
     usual: Shape
@@ -52,6 +55,7 @@ class Layout(NamedTuple):
     tag: int | None
     conllu: bool
     uniform: bool
+    brackets: bool
 
 
 def file_format(source: Source) -> str:
@@ -85,7 +89,9 @@ def file_format(source: Source) -> str:
 
 def read_once(source: Source, *, split: str = "train") -> Source:
     """The table that the source is, so that nobody who is handed it reads it again; the source itself where it is a file
-    of lines or of words in columns, which the task reads in its own way."""
+    of lines or of words in columns, which the task reads in its own way, or that file where it is a folder with one."""
+    if not isinstance(source, Table) and Path(source).is_dir():
+        source = only_file_of_split(Path(source), split, (".txt", *COLUMNS)) or source
     return source if file_format(source) in (".txt", *COLUMNS) else read_table(source, split=split)
 
 
@@ -93,7 +99,8 @@ def read_sentences(source: str | Path, columns: Mapping[str, str]) -> tuple[list
     """The sentences of a file, and the sha256 of its bytes. Columns are parted by tabs, or in a line without any by spaces.
 
     The word is the first column (the second, where the first numbers the words) and its tag the last, in CoNLL-U the second
-    and the fourth; `columns` may say otherwise with numbers from 1 as "text" and "label". Left out are -DOCSTART- lines,
+    and the fourth, in OntoNotes the fourth and the eleventh; where the first of two holds tags and the last does not, they have
+    changed places. `columns` may say otherwise with numbers from 1 as "text" and "label". Left out are -DOCSTART- lines,
     comments before a sentence (lines that begin with # and have other columns than the rest) and CoNLL-U's multiword tokens
     and empty nodes. Lines of a .txt must all have the same columns. Raises DataError naming file and line, UsageError for a column that is no number.
     """
@@ -110,7 +117,7 @@ def read_sentences(source: str | Path, columns: Mapping[str, str]) -> tuple[list
                 sentence.tags.append(found[1])
                 sentence.lines.append(number)
         if sentence.words:
-            sentences.append(sentence)
+            sentences.append(sentence._replace(tags=_out_of_brackets(sentence.tags)) if layout.brackets else sentence)
     if not sentences:
         raise DataError(f"{source} holds no sentence: wanted a token and its tag on each line")
     return sentences, sha256
@@ -121,11 +128,26 @@ def _layout(source: str | Path, columns: Mapping[str, str], blocks: Sequence[Blo
     suffix = suffix_of(source)
     usual, _ = _usual_shape(blocks)
     conllu = suffix == ".conllu" or _is_conllu(blocks, usual)
-    word, tag = (
-        asked.get("text", 2 if conllu or _are_numbered(blocks, usual) else 1),
-        asked.get("label", 4 if conllu else None),
+    ontonotes = bool(blocks) and blocks[0][0][1].startswith(_DOCUMENT)
+    word: int = 1
+    tag: int | None = None
+    if ontonotes:
+        word, tag = 4, 11
+    elif conllu:
+        word, tag = 2, 4
+    elif _are_numbered(blocks, usual):
+        word = 2
+    elif not asked and usual[1] == 2 and _has_tags(blocks, usual, 0) and not _has_tags(blocks, usual, -1):
+        word, tag = 2, 1
+    brackets = ontonotes and "label" not in asked
+    return Layout(
+        usual,
+        asked.get("text", word),
+        asked.get("label", tag),
+        conllu,
+        suffix not in COLUMNS and not ontonotes,
+        brackets,
     )
-    return Layout(usual, word, tag, conllu, suffix not in COLUMNS)
 
 
 def _word_and_tag(line: str, where: str, layout: Layout) -> tuple[str, str] | None:
@@ -153,14 +175,32 @@ def _word_and_tag(line: str, where: str, layout: Layout) -> tuple[str, str] | No
 
 def _are_columns(lines: Sequence[str]) -> bool:
     blocks = _blocks(lines)
+    if blocks and blocks[0][0][1].startswith(_DOCUMENT):
+        return True
     usual, share = _usual_shape(blocks)
     if len(blocks) < 2 or usual[1] < 2 or share < USUAL:
         return False
-    if _is_conllu(blocks, usual):
-        return True
-    last = [_fields(line)[-1] for block in blocks for _, line in _without_comments(block, usual)]
-    outside, tagged = last.count("O"), sum(_TAG.fullmatch(tag) is not None for tag in last)
-    return outside > 0 and tagged > 0 and outside + tagged >= TAGGED * len(last)
+    return _is_conllu(blocks, usual) or _has_tags(blocks, usual, -1)
+
+
+def _has_tags(blocks: Sequence[Block], usual: Shape, column: int) -> bool:
+    """Whether the column holds O and tags with a prefix (or prefixes alone), and hardly anything else."""
+    found = [_fields(line)[column] for block in blocks for _, line in _without_comments(block, usual)]
+    outside, tagged = found.count("O"), sum(_TAG.fullmatch(tag) is not None for tag in found)
+    return outside > 0 and tagged > 0 and outside + tagged >= TAGGED * len(found)
+
+
+def _out_of_brackets(tags: Sequence[str]) -> list[str]:
+    """`(PERSON*`, `*`, `*)` and `(GPE)` as B- and I- tags, all else being O."""
+    found, kind = [], ""
+    for tag in tags:
+        opened = tag.startswith("(")
+        if opened:
+            kind = tag.strip("()*")
+        found.append(f"{'B' if opened else 'I'}-{kind}" if kind else "O")
+        if tag.endswith(")"):
+            kind = ""
+    return found
 
 
 def _blocks(lines: Sequence[str]) -> list[Block]:
@@ -209,10 +249,11 @@ def _is_conllu(blocks: Sequence[Block], usual: Shape) -> bool:
 
 
 def _are_numbered(blocks: Sequence[Block], usual: Shape) -> bool:
-    """Whether the first of three columns or more counts the words of each sentence from 1."""
+    """Whether the first of three columns or more counts the words of each sentence from 1, or from 0."""
     sentences = [_without_comments(block, usual) for block in blocks]
-    return usual[1] > 2 and all(
-        _fields(line)[0].strip() == str(place) for block in sentences for place, (_, line) in enumerate(block, start=1)
+    return usual[1] > 2 and any(
+        all(_fields(line)[0].strip() == str(n) for block in sentences for n, (_, line) in enumerate(block, start=first))
+        for first in (0, 1)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "LABEL_NAMES",
     "SCORE_NAMES",
     "TEXT_NAMES",
+    "check_choices",
     "column_texts",
     "columns_in",
     "input_columns",
@@ -56,6 +58,10 @@ TEXT_NAMES = (
     "utt",
     "reviewtext",
     "text_a",
+    "phrase",
+    "review_body",
+    "claim",
+    "abst",
 )
 LABEL_NAMES = (
     "labels",
@@ -76,8 +82,9 @@ LABEL_NAMES = (
     "quality",
     "entailment_label",
     "entailment_judgment",
+    "airline_sentiment",
 )
-SCORE_NAMES = ("score", "similarity", "rating", "stars", "relatedness_score")
+SCORE_NAMES = ("score", "similarity", "rating", "stars", "relatedness_score", "overall", "star_rating")
 GOLD_NAMES = (*LABEL_NAMES, *SCORE_NAMES)
 PAIR_NAMES = (
     ("sentence1", "sentence2"),
@@ -91,6 +98,7 @@ PAIR_NAMES = (
     ("#1 string", "#2 string"),
     ("question1", "question2"),
     ("question", "context"),
+    ("question", "passage"),
     ("question", "sentence"),
     ("query", "passage"),
     ("query", "document"),
@@ -98,9 +106,11 @@ PAIR_NAMES = (
     ("query", "answer"),
     ("question", "answer"),
     ("anchor", "positive"),
+    ("sent0", "sent1"),
 )
 """Columns that come in twos, in order."""
 
+_CHOICE = re.compile(r"(choice|answer|option|ending|sol)_?\d", re.IGNORECASE)
 MOST_TOLD = 8
 FEW = 0.01
 """Rows without a text are left out where they are at most so many of all: public data have one or two."""
@@ -149,6 +159,16 @@ def _choice(texts: Sequence[str], labels: Sequence[str]) -> str:
         return ""
     pair = f" --text-pair {texts[1]!r}" if len(texts) > 1 else ""
     return f", as --text {texts[0]!r}{pair} --label {labels[0]!r} would"
+
+
+def check_choices(table: Table) -> None:
+    """Raises DataError for rows of multiple choice, whose label is the number of one of the texts beside the question."""
+    names = sorted(name for name in table.columns if _CHOICE.fullmatch(name))
+    if len(names) > 1:
+        raise DataError(
+            f"{table.source} has choices ({', '.join(names)}), and tlx has no multiple choice: make a row of each choice, with 1 or 0 "
+            "as its label, or name a column with --text"
+        )
 
 
 def pick_pair(table: Table, columns: Mapping[str, str]) -> tuple[str, str] | None:

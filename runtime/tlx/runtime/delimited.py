@@ -58,10 +58,12 @@ def read_delimited(path: Path, text: str, delimiter: str) -> tuple[dict[str, lis
         raise DataError(f"{path} line 1 names column {repeated[0]!r} twice: rename one")
     for line, fields in rows:
         if len(fields) != len(names):
-            raise DataError(
-                f"{path} line {line} has {len(fields)} fields, the header has {len(names)}: "
+            mend = (
                 f"quote fields that hold {delimiter!r}"
+                if len(fields) > len(names)
+                else "complete the row, or take it out"
             )
+            raise DataError(f"{path} line {line} has {len(fields)} fields, the header has {len(names)}: {mend}")
     columns = {name: [fields[place] for _, fields in rows] for place, name in enumerate(names)}
     return columns, [line for line, _ in rows]
 
@@ -97,10 +99,18 @@ def _plain_rows(path: Path, text: str) -> list[Row] | None:
         try:
             _quoted_rows(path, text, "\t")
         except DataError as error:
+            mend = "complete the row, or take it out" if 1 < ragged[1] < len(names) else "part the fields by tabs"
             raise DataError(
-                f"{path} line {ragged[0]} has {ragged[1]} fields, the header has {len(names)}: part the fields by tabs"
+                f"{path} line {ragged[0]} has {ragged[1]} fields, the header has {len(names)}: {mend}"
             ) from error
         return None
+    wrapped = [
+        all(len(f[place]) > 1 and f[place][0] == f[place][-1] == '"' for _, f in rows[1:])
+        for place in range(len(names))
+    ]
+    if len(rows) > 2 and any(wrapped):  # with \\" inside, as in Kaggle's labeledTrainData.tsv
+        plain = [[_bare(f[place]) if wrapped[place] else f[place] for place in range(len(names))] for _, f in rows[1:]]
+        return [rows[0], *((line, fields) for (line, _), fields in zip(rows[1:], plain, strict=True))]
     return [(line, [_unquoted(field) for field in fields]) for line, fields in rows]
 
 
@@ -124,6 +134,11 @@ def _is_quoted(field: str) -> bool:
 def _unquoted(field: str) -> str:
     """The field without quotation where a writer of CSV put it, around one with a mark in it."""
     return field[1:-1].replace('""', '"') if _is_quoted(field) and '""' in field[1:-1] else field
+
+
+def _bare(field: str) -> str:
+    """What stands between the field's quotation marks, those in it as they are meant."""
+    return field[1:-1].replace('""', '"').replace('\\"', '"')
 
 
 def _quoted_rows(path: Path, text: str, delimiter: str, quote: str = '"') -> list[Row]:

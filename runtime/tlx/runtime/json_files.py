@@ -53,7 +53,7 @@ def read_json(path: Path, text: str) -> Rows:
             return read_jsonl(path, text)
         line = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise DataError(f"{path}{line} is not valid JSON: {fault(error)}") from error
-    rows = document if isinstance(document, list) else [document]
+    rows = document if isinstance(document, list) else _rows_in(path, document)
     rows = [_row_of(row) for row in rows]
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
@@ -61,6 +61,33 @@ def read_json(path: Path, text: str) -> Rows:
         if {"annotations", "data"} <= set(row):
             raise DataError(f"{path} is Label Studio's whole export: export it as JSON-MIN, which has an object a row")
     return _checked(path, text, _columns_of(rows), range(1, len(rows) + 1))
+
+
+def _rows_in(path: Path, document: Any) -> list[Any]:
+    """The rows of a document that is no list: of columns (as pandas writes them: lists, or objects by the number of the row), of
+    one list of objects under "data" or "rows", or one row. Raises DataError where it holds several splits."""
+    if not isinstance(document, dict) or not document:
+        return [document]
+    values = list(document.values())
+    if all(isinstance(value, dict) for value in values):
+        keys = list(values[0])
+        if len(keys) > 1 and all(list(value) == keys for value in values) and all(key.isdecimal() for key in keys):
+            return [{name: value[key] for name, value in document.items()} for key in keys]
+    if len(values) > 1 and all(isinstance(value, list) for value in values):
+        plain = all(not isinstance(item, (dict, list)) for item in values[0])
+        if plain and len({len(value) for value in values}) == 1 and len(values[0]) > 1:
+            return [dict(zip(document, row, strict=True)) for row in zip(*values, strict=True)]
+        if "train" in document:
+            raise DataError(f"{path} holds the splits {', '.join(document)}: write each into a file of its own")
+    for name in ("data", "rows"):
+        found = document.get(name)
+        if (
+            isinstance(found, list)
+            and found
+            and all(isinstance(item, dict) and "paragraphs" not in item for item in found)
+        ):
+            return [item["row"] if name == "rows" and isinstance(item.get("row"), dict) else item for item in found]
+    return [document]
 
 
 def _row_of(row: Any) -> Any:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tlx.runtime.errors import DataError
 from tlx.runtime.text_files import suffix_of
 
-__all__ = ["files_matching", "files_of_split", "is_pattern", "split_named"]
+__all__ = ["files_matching", "files_of_split", "is_pattern", "only_file_of_split", "split_named"]
 
 SPLITS = {"train": ("train", "training"), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 """What the splits are called in public."""
@@ -36,6 +36,18 @@ def files_matching(pattern: str | Path) -> list[Path]:
     return found
 
 
+def only_file_of_split(folder: Path, split: str, suffixes: Collection[str]) -> Path | None:
+    """The folder's `train.txt`, say, where it has one file of the split's name with one of the suffixes and no table of it."""
+    there = [
+        path
+        for path in folder.glob("*")
+        if path.is_file() and path.name.split(".")[0].lower() in SPLITS.get(split, (split,))
+    ]
+    found = [path for path in there if suffix_of(path) in suffixes]
+    tables = any(suffix_of(path) in SHARDED for path in there)
+    return found[0] if len(found) == 1 and not tables else None
+
+
 def files_of_split(folder: Path, split: str) -> list[Path]:
     """`train.csv`, or train-00000-of-00002.parquet and those that follow it, in the folder or its `data`.
 
@@ -44,6 +56,10 @@ def files_of_split(folder: Path, split: str) -> list[Path]:
     there = sorted(path for place in (folder, folder / "data") for path in place.glob("*") if path.is_file())
     tables = [path for path in there if suffix_of(path) in SHARDED]
     for word in SPLITS.get(split, (split,)):
+        edition = re.compile(rf"{word}[-_]v\d+(\.\d+)*\.\w+(\.gz)?", re.IGNORECASE)  # SQuAD's train-v1.1.json
+        found = [path for path in tables if edition.fullmatch(path.name)]
+        if len(found) == 1:
+            return found
         shard = re.compile(rf"{word}([-_.]?\d+([-_]of[-_]\d+)?)?\.\w+(\.gz)?", re.IGNORECASE)
         found = [path for path in tables if shard.fullmatch(path.name)]
         if len({(path.parent, suffix_of(path)) for path in found}) > 1:

@@ -34,9 +34,13 @@ __all__ = [
 LABEL_PREFIX = "__label__"
 """What fastText's labels begin with, which its lines begin with."""
 TOLD_BY = 200
-"""So many lines tell whether lines without that begin with a label, too."""
-_LEADING = (re.compile(r"([A-Z]{2,}:\w+)\s+\S"), re.compile(r"(\d\d?)\s+\S"))
-"""How: as TREC's do (`DESC:manner How did …`), or with a small number that comes again and again."""
+"""So many lines tell whether lines without that have a label, too."""
+_LABELLED = (
+    re.compile(r"(?P<label>[A-Z]{2,}:\w+)\s+(?P<text>\S.*)"),
+    re.compile(r"(?P<label>\d\d?)\s+(?P<text>\S.*)"),
+    re.compile(r"(?P<text>.*\S)\s*[;@]\s*(?P<label>[A-Za-z_]+)"),
+)
+"""How: as TREC's do (`DESC:manner How did …`), with a small number that comes again and again, or behind the text (`a dull film;sadness`)."""
 REFUSED = ("reject", "ignore")
 ARCHIVES = (".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz")
 
@@ -199,7 +203,7 @@ def _read_file(path: Path) -> Table:
         columns, lines = readers[suffix](path, decoded(path, content))
         table = Table(source=str(path), columns=columns, lines=lines, sha256=sha256)
     else:
-        unpack = "; unpack it first" if suffix in ARCHIVES else ""
+        unpack = "; unpack it first" if suffix in ARCHIVES else "; where it is one of these, copy it to such a name"
         raise DataError(
             f"{path} ends in {path.suffix.lower() or 'nothing'}: wanted .csv, .tsv, .jsonl, .json, .parquet or .txt, "
             f"maybe with .gz behind it (words with tags: .conll, .conllu, .bio, .iob or .iob2, and a task that reads them){unpack}"
@@ -215,12 +219,13 @@ def _read_lines(path: Path, text: str) -> tuple[dict[str, list[Any]], Sequence[i
     numbered = [(n, line.strip()) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
     places = [n for n, _ in numbered]
     if has_labels(text):
-        found = [(n, _parted(line)) for n, line in numbered]
+        kind = None if text.lstrip().startswith(LABEL_PREFIX) else _labelled(text)
+        found = [(n, _parted(line, kind)) for n, line in numbered]
         without = next((n for n, (labels, _) in found if not labels), None)
         if without is not None:
             raise DataError(
-                f"{path} line {without} has no label before its text, as the first line has ({numbered[0][1].split()[0]}): add one, "
-                "or take the line out"
+                f"{path} line {without} has no label beside its text, as the first line has ({found[0][1][0][0]}): add one, or take the "
+                "line out"
             )
         labels, texts = zip(*(parted for _, parted in found), strict=True)
         single = all(len(found) == 1 for found in labels)
@@ -236,23 +241,27 @@ def has_tabs(text: str) -> bool:
 
 
 def has_labels(text: str) -> bool:
-    """Whether each line begins with a label: with one of fastText's, as the first that is not blank tells, or with what comes again
-    and again where other files have a label in front."""
-    if text.lstrip().startswith(LABEL_PREFIX):
-        return True
+    """Whether each line has a label: begins with one of fastText's, as the first that is not blank tells, or with what comes again
+    and again where other files have a label in front, or ends so."""
+    return text.lstrip().startswith(LABEL_PREFIX) or _labelled(text) is not None
+
+
+def _labelled(text: str) -> re.Pattern[str] | None:
+    """How the first lines have a label, in the same way and few different ones; None: not so."""
     lines = [line.strip() for line in text.split("\n", 4 * TOLD_BY)[: 4 * TOLD_BY] if line.strip()][:TOLD_BY]
-    for kind in _LEADING:
-        found = {label[1] for line in lines if (label := kind.match(line))}
-        if 0 < 2 * len(found) <= len(lines) and all(map(kind.match, lines)):
-            return True
-    return False
+    for kind in _LABELLED:
+        found = [kind.fullmatch(line) for line in lines]
+        labels = {match["label"] for match in found if match is not None}
+        if labels and None not in found and 2 * len(labels) <= len(lines):
+            return kind
+    return None
 
 
-def _parted(line: str) -> tuple[list[str], str]:
-    """The labels that a line begins with, several only of fastText's, and the text behind them."""
-    if not line.startswith(LABEL_PREFIX):
-        label, text = line.split(None, 1) if any(kind.match(line) for kind in _LEADING) else ("", line)
-        return [label] if label else [], text
+def _parted(line: str, kind: re.Pattern[str] | None) -> tuple[list[str], str]:
+    """The labels of a line, several only of fastText's, and its text; `kind` is that of other lines."""
+    if kind is not None:
+        match = kind.fullmatch(line)
+        return ([], line) if match is None else ([match["label"]], match["text"])
     labels, rest = [], line
     while rest.startswith(LABEL_PREFIX):
         label, *behind = rest.split(None, 1)

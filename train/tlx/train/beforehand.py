@@ -78,5 +78,6 @@ def _read(recipe: Recipe) -> Files:
     half = task_named(recipe.model.task or guess_task(source, columns))
     train, validation = half.read(source, columns), None
     if section.validation is not None:
-        validation = half.read_beside(section.validation, columns, train, split="validation")
+        held = read_once(section.validation, split="validation")
+        validation = half.read_beside(held, columns, train, split="validation")
     return Files(task=half.name, train=train, validation=validation)

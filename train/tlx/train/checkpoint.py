@@ -25,7 +25,8 @@ DAMAGE = (OSError, RuntimeError, SafetensorError, ValueError)
 
 @dataclass(kw_only=True)
 class Progress:
-    """Where the loop is. `batch` counts the batches of `epoch` that are done; `losses` are (step, mean loss) pairs."""
+    """Where the loop is. `batch` counts the batches of `epoch` that are done; `losses` are (step, mean loss) pairs. `best` is the best
+    figure seen, `start` that of weights that were trained before, `since_best` counts the evaluations in a row that were worse."""
 
     epoch: int = 0
     batch: int = 0
@@ -34,8 +35,8 @@ class Progress:
     seconds: float = 0.0
     since_best: int = 0
     best: float | None = None
-    best_loss: float | None = None
-    best_epoch: float = 0.0
+    start: float | None = None
+    kept_epoch: float = 0.0
     stopped: bool = False
     loss_sum: float = 0.0
     loss_count: int = 0
@@ -43,10 +44,10 @@ class Progress:
     evaluations: list[dict[str, float]] = field(default_factory=list)
 
     @property
-    def best_metrics(self) -> dict[str, float]:
-        """The figures of the best evaluation."""
-        best = next(e for e in self.evaluations if e["epoch"] == self.best_epoch)
-        return {name: value for name, value in best.items() if name not in ("epoch", "step", "validation_loss")}
+    def kept_metrics(self) -> dict[str, float]:
+        """The figures of the weights that are kept."""
+        kept = next(e for e in self.evaluations if e["epoch"] == self.kept_epoch)
+        return {name: value for name, value in kept.items() if name not in ("epoch", "step", "validation_loss")}
 
 
 def save_checkpoint(folder: Path, modules: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:

@@ -30,11 +30,9 @@ from tlx.train.tasks.task import TrainTask
 from tlx.train.trainer import Trainer
 from tlx.train.unread import unread_skipped
 
-__all__ = ["Fit", "Report", "fit", "judge", "predict_rows"]
+__all__ = ["CHECKPOINT", "Fit", "Report", "autocast_for", "fit", "judge", "predict_rows"]
 
-BEST = "best.safetensors"
-LOSS_STEP = 0.01
-"""Between equal figures, a validation loss that is lower by this share is worth going on for."""
+BEST, CHECKPOINT = "best.safetensors", "checkpoint"
 
 Report = Callable[[Progress, int], None]
 """Called after every step with where the loop is and the number of steps in all."""
@@ -72,12 +70,12 @@ class Fit:
 
 
 def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> Progress:
-    """Trains until the last epoch or until nothing gets better; the model then holds the best weights it had.
+    """Trains until the last epoch or until the figures fall for good; the model then holds the weights that were kept (`_compared`).
 
     A run that was killed and resumed goes through the same batches with the same random numbers as one that was not.
     Ctrl-C and SIGTERM write a checkpoint first.
     """
-    settings, checkpoint = run.settings, run.folder / "checkpoint"
+    settings, checkpoint = run.settings, run.folder / CHECKPOINT
     autocast = autocast_for(accelerator.device, settings.precision)
     trainer = Trainer(run.model, run.objective, settings, run.fresh, accelerator, autocast)
     progress = (trainer.restore(checkpoint) if resume else None) or Progress()
@@ -225,42 +223,49 @@ def _judge_the_start(run: Fit, progress: Progress, accelerator: Accelerator) -> 
 
 
 def _judge_and_keep(run: Fit, progress: Progress, accelerator: Accelerator) -> None:
-    """Measures the model on the validation rows, notes it, and writes the weights when they are the best so far."""
+    """Measures the model on the validation rows, notes it, and writes the weights when they are to be kept."""
     if _evaluated(run, progress) and accelerator.is_main_process:
         save_state(run.folder / BEST, run.model.state_dict())
 
 
 def _evaluated(run: Fit, progress: Progress) -> bool:
-    """The figures, noted; True when they are the best so far."""
+    """The figures, noted; True when these weights are to be kept in place of those before."""
     outputs = judge(run)
     figures, loss = _figures(run, outputs), run.objective.task.validation_loss(outputs, run.validation_examples)
     told = {} if loss is None else {"validation_loss": loss}
+    value = figures[run.metric]
+    kept, stays = _compared(run.metric, value, progress, len(run.validation_examples))
     progress.evaluations.append({"epoch": progress.epoch, "step": progress.step, **figures, **told})
-    better, worth_going_on = _compared(run.metric, figures[run.metric], loss, progress)
-    progress.since_best = 0 if worth_going_on else progress.since_best + 1
+    progress.since_best = 0 if stays else progress.since_best + 1
     progress.stopped = progress.since_best >= run.settings.patience
-    if better:
-        progress.best, progress.best_loss, progress.best_epoch = figures[run.metric], loss, progress.epoch
-    return better
+    if kept:
+        progress.kept_epoch = progress.epoch
+    if progress.best is None or math.isnan(progress.best) or _better(run.metric, value, progress.best):
+        progress.best = value
+    if not progress.epoch:
+        progress.start = value
+    return kept
 
 
-def _compared(metric: str, value: float, loss: float | None, progress: Progress) -> tuple[bool, bool]:
-    """Whether the figure is better than the best so far, and whether that is worth another evaluation's patience.
+def _compared(metric: str, value: float, progress: Progress, rows: int) -> tuple[bool, bool]:
+    """Whether weights of this figure are to be kept in place of those before, and whether they are no reason to stop.
 
-    Equal figures are told apart by the loss of the validation rows, else the later one is taken: with few rows, or one
-    label in most of them, the first epoch would win every tie. A tie is worth patience where the loss fell by LOSS_STEP.
+    The rate falls to nothing, so that later weights are better on other rows as a rule, by less than a few validation rows can
+    tell: the later ones are kept unless their figure is worse than the best so far by more than its standard error (the rule of
+    one standard error, Breiman et al. 1984). Weights that were trained before the run must be beaten. Figures that are no share
+    have no standard error here. At a share of 1 nothing is left to be gained.
     """
-    best, best_loss = progress.best, progress.best_loss
+    best = progress.best
     if best is None or math.isnan(best):
         return True, True
-    if value != best:
-        better = value < best if metric in LOWER_IS_BETTER else value > best
-        return better, better
-    # While nothing is right (taggers begin so: every tag is O), going on costs no patience.
-    nothing = value == 0.0
-    if loss is None or best_loss is None:
-        return True, nothing
-    return loss < best_loss, nothing or loss < best_loss * (1.0 - LOSS_STEP)
+    noise = 0.0 if metric in LOWER_IS_BETTER or not 0.0 < best < 1.0 else math.sqrt(best * (1.0 - best) / max(rows, 1))
+    near = not _better(metric, best - noise, value)
+    kept = near and (progress.start is None or _better(metric, value, progress.start))
+    return kept, near and value < 1.0
+
+
+def _better(metric: str, value: float, other: float) -> bool:
+    return value < other if metric in LOWER_IS_BETTER else value > other
 
 
 def _figures(run: Fit, outputs: Outputs) -> dict[str, float]:

@@ -91,6 +91,8 @@ class TrainSection:
     learning_rate: float | None = _number(None, 1e-8, 1.0)
     head_rate_factor: float = _number(5.0, 0.1, 1000)
     """The fresh head of a pretrained model learns so many times faster than the rest."""
+    probe: bool = True
+    """A fresh head of a pretrained model begins as a linear probe of it (classification)."""
     batch_rows: int | None = _number(None, 1, 65_536)
     """Rows a step on average: batches hold a budget of tokens, batch_rows times the mean length. Left out: 32 (8 to 32 where
     the data are few), 128 for small students, and what the task wants where contrast within the batch is learnt."""
@@ -106,7 +108,7 @@ class TrainSection:
     metric: str | None = None
     """The validation figure that chooses the weights. Left out: the task's main one."""
     patience: int = _number(4, 1, 10_000)
-    """Stop after so many evaluations without a better one. There is one an epoch."""
+    """Stop after so many evaluations in a row that are worse than the best by more than chance. There is one an epoch."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     save_precision: Literal["fp32", "fp16"] = "fp32"
     """Of the weights in model.safetensors."""

@@ -63,7 +63,7 @@ def write_model(
     task.write_extras(stage, model, max_tokens)
     (stage / "recipe.toml").write_text(recipe.to_toml(), encoding="utf-8")
     plot_training(stage / "training.png", progress, recipe.train.metric or task.main_metric)
-    metrics = progress.best_metrics
+    metrics = progress.kept_metrics
     lineage: dict[str, Any] = {
         "base": recipe.model.base,
         "teachers": [{"path": _name(teacher.source), "sha256": teacher.fingerprint} for teacher in teachers],
@@ -75,7 +75,7 @@ def write_model(
             "metrics": metrics,
             "validation_rows": len(data.validation),
             "training_rows": rows,
-            "best_epoch": progress.best_epoch,
+            "best_epoch": progress.kept_epoch,
             "steps": progress.step,
             "seconds": round(progress.seconds, 1),
             "evaluations": progress.evaluations,

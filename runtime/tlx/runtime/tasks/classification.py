@@ -168,12 +168,22 @@ class TextClassification(Task):
         pair: bool | None = None,
     ) -> Examples:
         """`known` are the labels, where a row has several and they are known; `pair` says whether inputs are pairs."""
-        from tlx.runtime.columns import LABEL_NAMES, input_columns, inputs_in, pick_column, told, with_texts
+        from tlx.runtime.columns import (
+            LABEL_NAMES,
+            check_choices,
+            input_columns,
+            inputs_in,
+            pick_column,
+            told,
+            with_texts,
+        )
         from tlx.runtime.examples import Examples
         from tlx.runtime.tables import read_table
-        from tlx.runtime.tasks.labels import decided, ordered_labels, read_column, read_indicators
+        from tlx.runtime.tasks.labels import check_no_tags, decided, ordered_labels, read_column, read_indicators
 
         table = read_table(source, split=split)
+        if "text" not in columns:
+            check_choices(table)
         names = input_columns(table, columns, pair=pair)
         table = with_texts(table, names)
         asked = columns.get("label")
@@ -186,6 +196,8 @@ class TextClassification(Task):
             learnt = [pick_column(table, "label", LABEL_NAMES, asked)]
             table = decided(table, learnt[0])
             gold, multi_label = read_column(table, learnt[0], oos, known)
+            if multi_label:
+                check_no_tags(table, learnt[0], gold)
         inputs = inputs_in(table, names)
         flat = [label for item in gold for label in item or ()] if multi_label else [g for g in gold if g is not None]
         return Examples(

@@ -28,7 +28,7 @@ from tlx.runtime.tasks.task import Floats
 __all__ = ["read", "relevance_of_labels", "retrieval"]
 
 SCORE_NAMES = ("score", "similarity", "similarity_score", "relatedness", "relatedness_score")
-NEGATIVES = ("negative", "hard_negative")
+NEGATIVES = ("negative", "hard_negative", "hard_neg", "negative_1", "neg")
 
 
 def read(source: Source, columns: Mapping[str, str], split: str) -> Examples:

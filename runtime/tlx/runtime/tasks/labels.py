@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tlx.runtime.tables import Table
 
 __all__ = [
+    "check_no_tags",
     "decided",
     "is_list",
     "is_out_of_scope",
@@ -29,6 +30,7 @@ NUMBER = re.compile(r"-?[0-9]+")
 WHOLE = re.compile(r"-?[0-9]+\.0+")
 """A whole number as a table of floats writes it: the label that a file of integers calls by the digits alone."""
 
+_TAG = re.compile(r"O|[BIESLUM]-.+")
 UNDECIDED = ("-1", "-1.0")
 FEW_UNDECIDED = 0.05
 _ITEM = re.compile(r"""'[^']*'|"[^"]*"|-?\d+""")
@@ -62,7 +64,7 @@ def decided(table: Table, column: str) -> Table:
     counted = classes in ({str(n) for n in range(len(classes))}, {f"{n}.0" for n in range(len(classes))})
     few = sum(cell in UNDECIDED for cell in cells) <= FEW_UNDECIDED * len(cells)
     marks = {"-"} if column.lower() == "gold_label" or (words and len(classes) > 1) else set()
-    if (words and len(classes) > 1) or (counted and few and len(classes) > 2):
+    if (words and classes) or (counted and few and len(classes) > 2):
         marks |= set(UNDECIDED)
     keep = [cell not in marks for cell in cells]
     if all(keep) or not any(keep):
@@ -94,6 +96,16 @@ def read_column(table: Table, column: str, oos: str | None, known: Collection[st
         return read_label_list(table, row, column, value)
 
     return [read(row, value) for row, value in enumerate(values)], several
+
+
+def check_no_tags(table: Table, column: str, gold: Sequence[Any]) -> None:
+    """Raises DataError where the lists of a column hold tags of words."""
+    found = {label for labels in gold for label in labels or ()}
+    if "O" in found and len(found) > 1 and all(_TAG.fullmatch(label) for label in found):
+        raise DataError(
+            f"{table.source}: column {column!r} holds tags of words ({', '.join(sorted(found)[:3])}, …): give the words as a list of as "
+            "many, in a column tokens, or spans as [start, end, label]"
+        )
 
 
 def read_indicators(table: Table, columns: Sequence[str]) -> list[tuple[str, ...]]:

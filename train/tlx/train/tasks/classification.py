@@ -67,6 +67,7 @@ class TrainClassification(TrainTask):
     half = TextClassification
     small_students = True
     tells_by_loss = True
+    probes = True
     runtime: TextClassification
 
     def __init__(self, examples: Examples, options: Mapping[str, Any]) -> None:

@@ -40,7 +40,9 @@ class TrainTask(ABC):
     beside: ClassVar[bool] = False
     """Whether a teacher must run beside its student, because every step sees other inputs (`corrupted`)."""
     tells_by_loss: ClassVar[bool] = False
-    """Whether `validation_loss` tells weights apart whose figures, being shares of right answers, are equal."""
+    """Whether `validation_loss` is told beside figures that are shares of right answers."""
+    probes: ClassVar[bool] = False
+    """Whether its loss may be taken of a linear layer's outputs alone, so that a fresh head can be fitted before training."""
     runtime: Task
     group: int = 1
     """Rows that belong together and share every batch (a text and its positive)."""

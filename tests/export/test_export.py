@@ -170,7 +170,7 @@ def test_names_and_axes_are_those_of_optimum(checkpoint: Any) -> None:
 )
 def test_other_precisions_are_made_and_verified(precision: Any, file: str, checkpoint: Any, answered_data: Any) -> None:
     folder = checkpoint()
-    config = replace(QUICK, precisions=(precision,), calibration="static", data=answered_data(folder), max_drop=1.0)
+    config = replace(QUICK, precisions=(precision,), data=answered_data(folder), max_drop=1.0)
     export(folder, config=config)
     fp32, made = (folder / "onnx" / name for name in ("model.onnx", file))
     assert made.stat().st_size < fp32.stat().st_size

@@ -237,8 +237,8 @@ def test_a_folder_of_several_labels_has_its_thresholds_and_figures(base: Path, t
 
 
 def test_texts_out_of_scope_stand_in_the_column_that_was_named(tmp_path: Path) -> None:
-    path = write_csv(tmp_path / "oos.csv", [("who", "web"), ("why", "web")], ("phrase", "source"))
-    held = task_of(oos=str(path)).completed(examples(["a"]), examples(["b"]), {"text": "phrase"}, 0)[1]
+    path = write_csv(tmp_path / "oos.csv", [("who", "web"), ("why", "web")], ("uttered", "source"))
+    held = task_of(oos=str(path)).completed(examples(["a"]), examples(["b"]), {"text": "uttered"}, 0)[1]
     assert list(held.inputs)[1:] == ["who", "why"]
     with pytest.raises(DataError, match="name it with --text"):
         task_of(oos=str(path)).completed(examples(["a"]), examples(["b"]), {}, 0)

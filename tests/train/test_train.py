@@ -430,7 +430,7 @@ def test_work_stays_for_a_resumed_run_when_an_error_ends_it(
 def test_a_bad_base_or_teacher_is_refused_in_one_line(base: Path, data: Path, teacher: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
     refused(recipe(data, tmp_path), out, "has no config.json", UsageError)
-    refused(recipe(data, Path("models/typo")), out, "models/typo is no folder here", UsageError)
+    refused(recipe(data, Path("models/typo")), out, "models/typo does not exist", UsageError)
     damaged = tmp_path / "damaged"
     shutil.copytree(base, damaged)
     (damaged / "model.safetensors").write_bytes((damaged / "model.safetensors").read_bytes()[:1000])

@@ -18,8 +18,8 @@ from tlx.train.loop import Fit, autocast_for
 
 __all__ = ["fresh_head", "probe"]
 
-ROWS = 20_000
-"""At most so many, drawn with the seed, tell the head."""
+ROWS, UNITS = 20_000, 100_000
+"""At most so many rows, drawn with the seed, tell the head, and where each token has a line of outputs about so many tokens."""
 STRENGTH = 4.0
 """C of the logistic regression, for features whose mean square norm is 1 (or less: what hardly differs is not blown up, or the
 first steps, which change it, would change every answer)."""
@@ -44,7 +44,11 @@ def probe(run: Fit, accelerator: Accelerator) -> None:
     if found is None or run.train.gold is None:
         return
     name, head = found
-    rows = np.sort(np.random.default_rng([run.settings.seed, 5]).permutation(len(run.train.student.starts) - 1)[:ROWS])
+    lengths = run.train.student.lengths
+    rows = np.random.default_rng([run.settings.seed, 5]).permutation(len(lengths))[:ROWS]
+    if run.objective.task.per_token:
+        rows = rows[: max(int(np.searchsorted(np.cumsum(lengths[rows]), UNITS)), 1)]
+    rows = np.sort(rows)
     features, gold = _features(run, name, head, rows)
     mean = features.mean(0)
     scale = float(features.square().sum(1).mean().sqrt().clamp(min=1.0))

@@ -92,7 +92,7 @@ class TrainSection:
     head_rate_factor: float = _number(5.0, 0.1, 1000)
     """The fresh head of a pretrained model learns so many times faster than the rest."""
     probe: bool = True
-    """A fresh head of a pretrained model begins as a linear probe of it (classification)."""
+    """A fresh head of a pretrained model begins as a linear probe of it (classification, regression, tagging, intent-slots)."""
     batch_rows: int | None = _number(None, 1, 65_536)
     """Rows a step on average: batches hold a budget of tokens, batch_rows times the mean length. Left out: 32 (8 to 32 where
     the data are few), 128 for small students, and what the task wants where contrast within the batch is learnt."""

@@ -27,6 +27,7 @@ class TrainIntentSlots(TrainTokens):
     """Gold is the intent's column at the first token of each text, and the tag's column at the first token of each word."""
 
     half = IntentSlots
+    probes = True
     tells_by_loss = True
     runtime: IntentSlots
 

@@ -51,6 +51,7 @@ class TrainRegression(TrainTask):
     def __init__(self, examples: Examples, options: Mapping[str, Any]) -> None:
         super().__init__(examples, options)
         self.options = options_from(RegressionOptions, options, self.name)
+        self.probes = self.options.objective != "cosent"  # which compares all rows with all
         scores = np.asarray(gold_scores(examples), dtype=np.float64)
         self._mean, self._deviation = float(scores.mean()), float(scores.std())
         self._slope, self._intercept = self._deviation, self._mean

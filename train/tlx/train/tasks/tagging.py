@@ -128,6 +128,7 @@ class TrainTagging(TrainTokens):
     """Entities, slots or parts of speech."""
 
     half = TokenClassification
+    probes = True
     tells_by_loss = True
     runtime: TokenClassification
 

@@ -41,7 +41,7 @@ class TrainTask(ABC):
     """Whether a teacher must run beside its student, because every step sees other inputs (`corrupted`)."""
     tells_by_loss: ClassVar[bool] = False
     """Whether `validation_loss` is told beside figures that are shares of right answers."""
-    probes: ClassVar[bool] = False
+    probes: bool = False
     """Whether its loss may be taken of a linear layer's outputs alone, so that a fresh head can be fitted before training."""
     runtime: Task
     group: int = 1

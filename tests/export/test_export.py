@@ -193,6 +193,26 @@ def test_variants_made_before_are_kept_and_verified_again(checkpoint: Any, answe
     )  # where a GPU is: else nothing says that it is right there
     assert manifest.default == {"cpu": "int8", "cuda": "fp16" if on_cuda else "fp32"}
     load(folder, "int8", "cpu")("thanks")
+    before = (folder / "tlx.json").read_text()
+    with pytest.raises(
+        ExportError,
+        match=r"int8, which was made before, loses 0\.\d+ of accuracy .* make it again, by --precision int8",
+    ):
+        export(folder, config=replace(config, precisions=(), max_drop=0.0))
+    assert (folder / "tlx.json").read_text() == before
+
+
+def test_texts_out_of_scope_alone_tell_whether_a_model_still_rejects_them(checkpoint: Any, tmp_path: Path) -> None:
+    folder = checkpoint()
+    export(folder, config=QUICK)
+    document = json.loads((folder / "tlx.json").read_text())
+    document["settings"]["reject_below"] = 0.5
+    (folder / "tlx.json").write_text(json.dumps(document))
+    data = tmp_path / "oos.csv"
+    data.write_text("text,label\n" + "".join(f"play {number},oos\n" for number in range(40)))
+    manifest = export(folder, config=replace(QUICK, data=data)).folder.manifest
+    assert set(manifest.variants["fp32"].metrics) == {"oos_recall", "oos_precision", "answered_right"}
+    assert manifest.variants["fp32"].report["drop"] == 0.0
 
 
 def test_a_card_that_a_person_wrote_stays(checkpoint: Any) -> None:

@@ -86,7 +86,11 @@ def test_a_teacher_of_several_files_is_told_from_another(teacher: Path, tmp_path
     kind = train_task("text-classification")
     first = load_teacher(str(own), kind, CPU, model_hashes(str(own))).fingerprint
     (own / "more.bin").write_bytes(b"2")
-    assert load_teacher(str(own), kind, CPU, model_hashes(str(own))).fingerprint != first
+    second = load_teacher(str(own), kind, CPU, model_hashes(str(own)))
+    assert second.fingerprint != first
+    (own / "config.json").write_text((own / "config.json").read_text() + "\n")
+    third = load_teacher(str(own), kind, CPU, model_hashes(str(own)))
+    assert (third.fingerprint == second.fingerprint, third.edition == second.edition) == (True, False)
 
 
 def test_a_cache_that_cannot_be_written_is_told_before_the_data_are_read(base: Path, tmp_path: Path) -> None:

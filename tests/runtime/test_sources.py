@@ -276,7 +276,13 @@ def test_lines_that_hold_what_comes_again_and_again_have_labels(
 
 
 @pytest.mark.parametrize(
-    "text", ["1 In the beginning\n2 And the earth\n3 And God said\n", "90 minutes\n", "A: so\nB: no\n" * 2]
+    "text",
+    [
+        "1 In the beginning\n2 And the earth\n3 And God said\n",
+        "90 minutes\n",
+        "A: so\nB: no\n" * 2,
+        "1 hello\n2 hi there\n3 bye\n" * 3,
+    ],
 )
 def test_lines_that_begin_otherwise_are_plain(text: str, tmp_path: Path) -> None:
     assert list(read_table(write(tmp_path / "d.txt", text)).columns) == ["text"]

@@ -32,6 +32,7 @@ QUIET = Console(quiet=True)
         ("accuracy", 0.99, 1.0, None, 100, (False, False)),
         ("f1", 0.0, 0.0, None, 100, (True, True)),
         ("mse", 0.2, 0.3, None, 100, (True, True)),
+        ("mse", 2.0, 3.0, None, 100, (True, True)),
         ("mse", 0.3, 0.3, None, 100, (True, True)),
         ("mse", 0.31, 0.3, None, 100, (False, False)),
         ("spearman", 0.1, float("nan"), None, 100, (True, True)),

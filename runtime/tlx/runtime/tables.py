@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -251,9 +252,10 @@ def _labelled(text: str) -> re.Pattern[str] | None:
     lines = [line.strip() for line in text.split("\n", 4 * TOLD_BY)[: 4 * TOLD_BY] if line.strip()][:TOLD_BY]
     for kind in _LABELLED:
         found = [kind.fullmatch(line) for line in lines]
-        labels = {match["label"] for match in found if match is not None}
-        if labels and None not in found and 2 * len(labels) <= len(lines):
-            return kind
+        labels = [match["label"] for match in found if match is not None]
+        onward = sum(a.isdecimal() and b.isdecimal() and int(b) == int(a) + 1 for a, b in pairwise(labels))
+        if labels and None not in found and 2 * len(set(labels)) <= len(lines) and 2 * onward < len(lines):
+            return kind  # numbers that count the lines, as dialogues have them, are no labels
     return None
 
 

@@ -242,7 +242,7 @@ def _evaluated(run: Fit, progress: Progress) -> bool:
         progress.kept_epoch = progress.epoch
     if progress.best is None or math.isnan(progress.best) or _better(run.metric, value, progress.best):
         progress.best = value
-    if not progress.epoch:
+    if not progress.epoch and not math.isnan(value):
         progress.start = value
     return kept
 
@@ -258,10 +258,11 @@ def _compared(metric: str, value: float, progress: Progress, rows: int) -> tuple
     best = progress.best
     if best is None or math.isnan(best):
         return True, True
-    noise = 0.0 if metric in LOWER_IS_BETTER or not 0.0 < best < 1.0 else math.sqrt(best * (1.0 - best) / max(rows, 1))
+    share = metric not in LOWER_IS_BETTER
+    noise = math.sqrt(best * (1.0 - best) / max(rows, 1)) if share and 0.0 < best < 1.0 else 0.0
     near = not _better(metric, best - noise, value)
     kept = near and (progress.start is None or _better(metric, value, progress.start))
-    return kept, near and value < 1.0
+    return kept, near and not (share and value >= 1.0)
 
 
 def _better(metric: str, value: float, other: float) -> bool:

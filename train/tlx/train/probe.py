@@ -18,8 +18,8 @@ from tlx.train.loop import Fit, autocast_for
 
 __all__ = ["fresh_head", "probe"]
 
-ROWS, UNITS = 20_000, 100_000
-"""At most so many rows, drawn with the seed, tell the head, and where each token has a line of outputs about so many tokens."""
+ROWS, TOKENS, UNITS = 20_000, 1_000_000, 100_000
+"""At most so many rows, drawn with the seed, tell the head, and about so many tokens: fewer where each has a line of outputs."""
 STRENGTH = 4.0
 """C of the logistic regression, for features whose mean square norm is 1 (or less: what hardly differs is not blown up, or the
 first steps, which change it, would change every answer)."""
@@ -46,9 +46,8 @@ def probe(run: Fit, accelerator: Accelerator) -> None:
     name, head = found
     lengths = run.train.student.lengths
     rows = np.random.default_rng([run.settings.seed, 5]).permutation(len(lengths))[:ROWS]
-    if run.objective.task.per_token:
-        rows = rows[: max(int(np.searchsorted(np.cumsum(lengths[rows]), UNITS)), 1)]
-    rows = np.sort(rows)
+    most = UNITS if run.objective.task.per_token else TOKENS
+    rows = np.sort(rows[: max(int(np.searchsorted(np.cumsum(lengths[rows]), most)), 1)])
     features, gold = _features(run, name, head, rows)
     mean = features.mean(0)
     scale = float(features.square().sum(1).mean().sqrt().clamp(min=1.0))

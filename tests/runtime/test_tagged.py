@@ -407,3 +407,26 @@ def test_spans_of_spacy_label_studio_and_doccano_are_read(name: str, content: An
     (tmp_path / name).write_text(json.dumps(content))
     assert guess_task(tmp_path / name) == "token-classification"
     assert read_tagged(tmp_path / name, {}).words == [((0, 4, "B-PER"), (5, 9, "O"))]
+
+
+def test_spans_whose_ends_are_inclusive_are_told(tmp_path: Path) -> None:
+    rows = [{"text": "Anna flew", "entities": [{"start": 0, "end": 3, "type": "PER"}]}] * 12
+    path = tmp_path / "d.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.warns(
+        UserWarning, match="12 of 12 spans end inside a word: an end is the number of the first character behind"
+    ):
+        read_tagged(path, {})
+    rows = [{"text": "Anna flew", "entities": [{"start": 0, "end": 4, "type": "PER"}]}] * 12
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert read_tagged(path, {}).words[0] == ((0, 4, "B-PER"), (5, 9, "O"))
+
+
+def test_label_studio_leaves_the_spans_out_where_there_are_none(tmp_path: Path) -> None:
+    rows = [
+        {"text": "Anna flew", "label": [{"start": 0, "end": 4, "labels": ["PER"]}], "annotation_id": 1},
+        {"text": "it rains", "annotation_id": 2},
+    ]
+    path = tmp_path / "d.json"
+    path.write_text(json.dumps(rows))
+    assert [len(words) for words in read_tagged(path, {}).words] == [2, 2]

@@ -40,6 +40,9 @@ NO_COLUMNS: Mapping[str, str] = {}
 TOKEN_NAMES = ("tokens", "words")
 TAG_NAMES = ("tags", "ner_tags", "pos_tags", "slot_tags", "slots", "labels")
 SPAN_NAMES = ("entities", "spans", "labels", "label")
+LABEL_KEYS = ("label", "type", "entity_type", "entity")
+MOST, SOME = 0.5, 10
+"""A warning is due where more than this share of so many spans or more end inside a word."""
 _CJK = re.compile(f"[{CJK}]")
 _WORD = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
 _PREFIXED = re.compile(r"[A-Za-z]-")
@@ -210,9 +213,13 @@ def _spanned(table: Table, columns: Mapping[str, str], *, every_row: bool) -> Ta
         table = replace(table, columns={**table.columns, spans: [value or [] for value in table.columns[spans]]})
         if not every_row:
             table = accepted(table)
+    if "annotation_id" in table.columns:  # Label Studio leaves the field out where there is no span
+        table = replace(table, columns={**table.columns, spans: [value or [] for value in table.columns[spans]]})
     texts = column_texts(table, text)
     where = [table.where(row) for row in range(len(table))]
-    words = [_words_of_spans(item, _spans(table, row, spans, item), where[row]) for row, item in enumerate(texts)]
+    found = [_spans(table, row, spans, item) for row, item in enumerate(texts)]
+    _warn_of_torn_words(table.source, texts, found)
+    words = [_words_of_spans(*given) for given in zip(texts, found, where, strict=True)]
     return Tagged(source=table.source, texts=texts, words=words, where=where, sha256=table.sha256, table=table)
 
 
@@ -307,12 +314,28 @@ def _spans(table: Table, row: int, column: str, text: str) -> list[tuple[int, in
     return found
 
 
+def _warn_of_torn_words(source: str, texts: Sequence[str], spans: Sequence[Sequence[tuple[int, int, str]]]) -> None:
+    """Spans that end before the last letter of a word are mostly spans whose end is meant inclusively."""
+    ends = [(text, end) for text, found in zip(texts, spans, strict=True) for _, end, _ in found]
+    torn = sum(
+        text[end - 1 : end + 1].isalnum() and end < len(text) and not _CJK.search(text[end - 1 : end + 1])
+        for text, end in ends
+    )
+    if len(ends) >= SOME and torn > MOST * len(ends):
+        warnings.warn(
+            f"{source}: {torn} of {len(ends)} spans end inside a word: an end is the number of the first character behind the span; "
+            "add 1 to each where yours are of the last one in it",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
 def _fields(span: Mapping[str, Any]) -> list[Any]:
-    """Start, end and label, as Prodigy, doccano (start_offset) and Label Studio (labels, a list) call them."""
+    """Start, end and label, as Prodigy, doccano (start_offset), Label Studio (labels, a list) and others (type, entity) call them."""
     labels = span.get("labels")
     only = labels[0] if isinstance(labels, list) and len(labels) == 1 else None
     places = [span.get(name, span.get(f"{name}_offset")) for name in ("start", "end")]
-    return [*places, span.get("label", only)]
+    return [*places, next((span[name] for name in LABEL_KEYS if name in span), only)]
 
 
 def _words_of_spans(text: str, spans: Sequence[tuple[int, int, str]], place: str) -> Words:

@@ -24,6 +24,9 @@ __all__ = [
 STEPS = 1000
 """A run of a transformer has so many steps or more, as long as a step keeps a quarter of its usual rows."""
 
+MOST_EPOCHS, MOST_OF_STUDENTS = 30, 15
+"""Epochs of few rows; a student of a teacher has made texts beside them."""
+
 READS = 512
 """Tokens that a model reads unless it is told or cannot; students without positions could read any number."""
 
@@ -107,7 +110,7 @@ def resolve_training(
         effort = weight if small else weight**0.5
         seen = (1_200_000 if small and distils else 180_000 if distils else 90_000) / effort
         least = max(round(4 / effort), 2)
-        epochs = float(min(max(round(seen / max(rows, 1)), least), 30))
+        epochs = float(min(max(round(seen / max(rows, 1)), least), MOST_OF_STUDENTS if distils else MOST_EPOCHS))
     batch_rows = settings.batch_rows or 128
     if not small and settings.batch_rows is None:
         fewest = max(rows_a_step // 4, 1)

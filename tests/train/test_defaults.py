@@ -33,7 +33,7 @@ def epochs(recipe: Recipe, rows: int, tokens: int) -> float:
         ("transformer", True, 15_000, 30_000, 45_000, 4),
         ("convolution", True, 15_000, 240_000, 255_000, 5),
         ("gru", True, 8_000, 128_000, 136_000, 9),
-        ("bag", True, 200, 20_000, 20_200, 30),
+        ("bag", True, 200, 20_000, 20_200, 15),
     ],
 )
 def test_short_texts_are_counted_in_rows(
@@ -51,7 +51,7 @@ def test_documents_count_by_their_tokens() -> None:
     assert epochs(fine_tuned, 1_000, 500) == 30
     assert epochs(fine_tuned, 5_000, 500) == 6
     assert epochs(fine_tuned, 100_000, 500) == 2
-    assert epochs(small, 3_560, 500) == 30
+    assert epochs(small, 3_560, 500) == 15
 
 
 @pytest.mark.parametrize("labelled", [100, 1_000, 5_000])

@@ -65,8 +65,17 @@ CASES = (
     Case(name="cmrc2018", share=0.35, folder="cmrc2018", task="question-answering", suffix=".json", metric="f1", epochs=3),
     Case(name="zh_webdocs", folder="zh_webdocs", task="fill-mask", suffix=".txt", metric="token_accuracy", epochs=3, student=()),
 )  # fmt: skip
-EARLIER = "†"
-"""Marks a case whose kept figures say `"earlier": true`: measured from the base before the present one."""
+EARLIER = {
+    "base": (
+        "†",
+        "all figures of the row, the peer's too, are of the base that was shipped before, by an earlier commit",
+    ),
+    "commit": (
+        "‡",
+        "tlx's figures of the row are of an earlier commit, before heads were fitted and the later weights kept",
+    ),
+}
+"""Marks of cases whose kept figures say `"earlier": "base"` or `"commit"`, and what they mean."""
 STAGES = ("torch", "fp32", "int8", "student int8", "peer")
 
 
@@ -234,7 +243,8 @@ def peer(case: Case, files: dict[str, Path], out: Path, base: str, flags: dict[s
 def page(results: dict[str, dict[str, Any]], options: argparse.Namespace) -> str:
     """The table as Markdown."""
     head = ["data", "task", "metric", "train rows", *STAGES, "int8 MB", "student MB", "random weights"]
-    missing, lost, earlier = False, False, False
+    missing, lost = False, False
+    earlier: set[str] = set()
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for case in CASES:
         found = results.get(case.name)
@@ -248,8 +258,9 @@ def page(results: dict[str, dict[str, Any]], options: argparse.Namespace) -> str
             lost = True
         sizes = [str(found.get("mb", "")), str(found.get("student mb", ""))]
         random = f"{found['random']:.4f}" if "random" in found else ""
-        name = case.name + (f" {EARLIER}" if found.get("earlier") else "")
-        earlier |= bool(found.get("earlier"))
+        since = found.get("earlier")
+        name = case.name + (f" {EARLIER[since][0]}" if since else "")
+        earlier |= {since} if since else set()
         lines.append(
             f"| {name} | {case.task} | {case.metric} | {found['train_rows']} | {' | '.join(values + sizes)} | {random} |"
         )
@@ -278,10 +289,7 @@ def page(results: dict[str, dict[str, Any]], options: argparse.Namespace) -> str
             "\\* more than 1 % of the metric is lost: `tlx export` allows .01 of it outright (`--max-drop`), on validation, and "
             "models of\nfew rows have many answers whose probabilities are close."
         )
-    if earlier:
-        notes.append(
-            f"{EARLIER} all figures of the row, the peer's too, are of the base that was shipped before, by an earlier commit."
-        )
+    notes += [f"{mark} {meaning}." for since, (mark, meaning) in EARLIER.items() if since in earlier]
     if missing:
         notes.append("Empty cells have not been measured.")
     return intro + "\n".join(lines) + "\n\n" + "\n\n".join(notes) + "\n"

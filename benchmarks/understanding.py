@@ -72,7 +72,7 @@ EARLIER = {
     ),
     "commit": (
         "‡",
-        "tlx's figures of the row are of an earlier commit, before heads were fitted and the later weights kept",
+        "tlx's figures of the row, or the figure, are of an earlier commit, before heads were fitted and the later weights kept",
     ),
 }
 """Marks of cases whose kept figures say `"earlier": "base"` or `"commit"`, and what they mean."""
@@ -258,7 +258,10 @@ def page(results: dict[str, dict[str, Any]], options: argparse.Namespace) -> str
             lost = True
         sizes = [str(found.get("mb", "")), str(found.get("student mb", ""))]
         random = f"{found['random']:.4f}" if "random" in found else ""
-        since = found.get("earlier")
+        since, random_since = found.get("earlier"), found.get("random earlier")
+        if random_since:
+            random += f" {EARLIER[random_since][0]}"
+            earlier.add(random_since)
         name = case.name + (f" {EARLIER[since][0]}" if since else "")
         earlier |= {since} if since else set()
         lines.append(
@@ -309,6 +312,7 @@ def main() -> None:
         from_nothing = kept_figures(place_of(case, options, random=True))
         if "torch" in from_nothing:
             results[case.name]["random"] = from_nothing["torch"]
+            results[case.name]["random earlier"] = from_nothing.get("earlier")
         if options.page:
             options.page.write_text(page(results, options), encoding="utf-8")
     header = ("", *STAGES)

@@ -230,8 +230,8 @@ def inspect(
 def _print_replay(found: Sequence[Mapping[str, Any]]) -> None:
     for item in found:
         before = "" if item["at_export"] is None else f", at export {item['at_export']:.3g}"
-        found = item["max_abs_difference"]
-        outputs = f"within {found:.3g} of torch's{before}" if found is not None else "not to be compared with torch's"
+        by = item["max_abs_difference"]
+        outputs = f"within {by:.3g} of torch's{before}" if by is not None else "not to be compared with torch's"
         typer.echo(
             f"replay of {item['variant']}: {item['inputs']} golden inputs, {item['other_ids']} with other token ids, outputs "
             f"{outputs}"

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ _LABELLED = (
     re.compile(r"(?P<text>.*\S)\s*[;@]\s*(?P<label>[A-Za-z_]+)"),
 )
 """How: as TREC's do (`DESC:manner How did …`), with a small number that comes again and again, or behind the text (`a dull film;sadness`)."""
+Parts = tuple[list[str], str]
+"""The labels of a line, several only of fastText's, and its text."""
 REFUSED = ("reject", "ignore")
 ARCHIVES = (".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz")
 
@@ -219,16 +222,16 @@ def _read_lines(path: Path, text: str) -> tuple[dict[str, list[Any]], Sequence[i
         return read_delimited(path, text, "\t")
     numbered = [(n, line.strip()) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
     places = [n for n, _ in numbered]
-    if has_labels(text):
-        kind = None if text.lstrip().startswith(LABEL_PREFIX) else _labelled(text)
-        found = [(n, _parted(line, kind)) for n, line in numbered]
+    parted = _parting(text)
+    if parted is not None:
+        found = [(n, parted(line)) for n, line in numbered]
         without = next((n for n, (labels, _) in found if not labels), None)
         if without is not None:
             raise DataError(
                 f"{path} line {without} has no label beside its text, as the first line has ({found[0][1][0][0]}): add one, or take the "
                 "line out"
             )
-        labels, texts = zip(*(parted for _, parted in found), strict=True)
+        labels, texts = zip(*(parts for _, parts in found), strict=True)
         single = all(len(found) == 1 for found in labels)
         gold = {"label": [found[0] for found in labels]} if single else {"labels": list(labels)}
         return {"text": list(texts), **gold}, places
@@ -244,26 +247,31 @@ def has_tabs(text: str) -> bool:
 def has_labels(text: str) -> bool:
     """Whether each line has a label: begins with one of fastText's, as the first that is not blank tells, or with what comes again
     and again where other files have a label in front, or ends so."""
-    return text.lstrip().startswith(LABEL_PREFIX) or _labelled(text) is not None
+    return _parting(text) is not None
 
 
-def _labelled(text: str) -> re.Pattern[str] | None:
-    """How the first lines have a label, in the same way and few different ones; None: not so."""
+def _parting(text: str) -> Callable[[str], Parts] | None:
+    """What gives the labels and the text of a line; None where the first lines have no labels in the same way, and few different
+    ones."""
+    if text.lstrip().startswith(LABEL_PREFIX):
+        return _prefixed
     lines = [line.strip() for line in text.split("\n", 4 * TOLD_BY)[: 4 * TOLD_BY] if line.strip()][:TOLD_BY]
     for kind in _LABELLED:
         found = [kind.fullmatch(line) for line in lines]
         labels = [match["label"] for match in found if match is not None]
         onward = sum(a.isdecimal() and b.isdecimal() and int(b) == int(a) + 1 for a, b in pairwise(labels))
         if labels and None not in found and 2 * len(set(labels)) <= len(lines) and 2 * onward < len(lines):
-            return kind  # numbers that count the lines, as dialogues have them, are no labels
+            return partial(_matched, kind)  # numbers that count the lines, as dialogues have them, are no labels
     return None
 
 
-def _parted(line: str, kind: re.Pattern[str] | None) -> tuple[list[str], str]:
-    """The labels of a line, several only of fastText's, and its text; `kind` is that of other lines."""
-    if kind is not None:
-        match = kind.fullmatch(line)
-        return ([], line) if match is None else ([match["label"]], match["text"])
+def _matched(kind: re.Pattern[str], line: str) -> Parts:
+    match = kind.fullmatch(line)
+    return ([], line) if match is None else ([match["label"]], match["text"])
+
+
+def _prefixed(line: str) -> Parts:
+    """The labels that a line of fastText's begins with, and the text behind them."""
     labels, rest = [], line
     while rest.startswith(LABEL_PREFIX):
         label, *behind = rest.split(None, 1)

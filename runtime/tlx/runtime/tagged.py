@@ -22,6 +22,7 @@ from tlx.runtime.tables import Source, Table, accepted, is_missing, kept_rows, r
 from tlx.runtime.text_files import suffix_of
 
 __all__ = [
+    "TAG",
     "Tagged",
     "Words",
     "find_words",
@@ -48,7 +49,7 @@ _WORD = re.compile(rf"[{CJK}]|[^\s{CJK}]+")
 _PREFIXED = re.compile(r"[A-Za-z]-")
 ENTITY = "ENTITY"
 """What spans are called whose tags name no kind."""
-_TAG = re.compile(r"O|[BIESLUM]-.+", re.DOTALL)
+TAG = re.compile(r"O|[BIESLUM]-.+", re.DOTALL)
 _BEGINS, _GOES_ON = "BSU", "IELM"
 
 
@@ -205,16 +206,15 @@ def _tagged(
 
 
 def _spanned(table: Table, columns: Mapping[str, str], *, every_row: bool) -> Tagged:
-    """The texts with their spans. Prodigy writes none where a text has no span, and whether the annotator rejected it."""
+    """The texts with their spans. Prodigy and Label Studio write none where a text has no span, Prodigy whether the annotator rejected it."""
     text = pick_column(table, "text", TEXT_NAMES, columns.get("text"))
     spans = pick_column(table, "label", SPAN_NAMES, columns.get("label"))
     sample = table.sample()
-    if any(_is_prodigy(sample.get(name)) for name in TOKEN_NAMES):
+    prodigy = any(_is_prodigy(sample.get(name)) for name in TOKEN_NAMES)
+    if prodigy or "annotation_id" in table.columns:
         table = replace(table, columns={**table.columns, spans: [value or [] for value in table.columns[spans]]})
-        if not every_row:
-            table = accepted(table)
-    if "annotation_id" in table.columns:  # Label Studio leaves the field out where there is no span
-        table = replace(table, columns={**table.columns, spans: [value or [] for value in table.columns[spans]]})
+    if prodigy and not every_row:
+        table = accepted(table)
     texts = column_texts(table, text)
     where = [table.where(row) for row in range(len(table))]
     found = [_spans(table, row, spans, item) for row, item in enumerate(texts)]
@@ -236,7 +236,7 @@ def _as_bio(rows: Sequence[Sequence[str]], where: Sequence[Sequence[str]], sourc
     for row, places in zip(rows, where, strict=True):
         tags, before, closed = [], "", True
         for tag, place in zip(row, places, strict=True):
-            if not _TAG.fullmatch(tag):
+            if not TAG.fullmatch(tag):
                 raise DataError(
                     f"{place}: the tag {tag!r} is neither O nor begins with B-, I-, E-, M-, S-, L- or U-: correct it"
                 )

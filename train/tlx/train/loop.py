@@ -26,13 +26,14 @@ from tlx.train.batches import Batch, Rows, plan_batches, sorted_batches
 from tlx.train.checkpoint import Progress, load_state, save_state
 from tlx.train.objective import Objective
 from tlx.train.recipe import TrainSection
+from tlx.train.runs import CHECKPOINT
 from tlx.train.tasks.task import TrainTask
 from tlx.train.trainer import Trainer
 from tlx.train.unread import unread_skipped
 
-__all__ = ["CHECKPOINT", "Fit", "Report", "autocast_for", "fit", "judge", "predict_rows"]
+__all__ = ["Fit", "Report", "autocast_for", "fit", "judge", "predict_rows"]
 
-BEST, CHECKPOINT = "best.safetensors", "checkpoint"
+BEST = "best.safetensors"
 
 Report = Callable[[Progress, int], None]
 """Called after every step with where the loop is and the number of steps in all."""

@@ -14,12 +14,22 @@ from tlx.runtime.errors import TrainingError, UsageError
 from tlx.runtime.folder import write_atomically
 from tlx.train.recipe import Recipe, recipe_from
 
-__all__ = ["BEGIN_ANEW", "begin", "check_same_data", "claimed", "recipe_of", "run_folder"]
+__all__ = [
+    "BEGIN_ANEW",
+    "CHECKPOINT",
+    "begin",
+    "check_same_data",
+    "claimed",
+    "has_checkpoint",
+    "recipe_of",
+    "run_folder",
+]
 
 BEGIN_ANEW = "start again with --overwrite instead of --resume"
 RECIPE = "recipe.json"
 DATA = "data.json"
-CHECKPOINTS = ("checkpoint", "checkpoint-old")
+CHECKPOINT = "checkpoint"
+CHECKPOINTS = (CHECKPOINT, f"{CHECKPOINT}-old")
 
 
 def run_folder(out: Path) -> Path:
@@ -29,13 +39,18 @@ def run_folder(out: Path) -> Path:
     return out.with_name(f".{out.name}.tlx-run")
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a stopped run can go on from where it was."""
+    return _holds(folder, CHECKPOINTS)
+
+
 def recipe_of(folder: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Recipe:
     """The recipe to run: with `resume` the one that the stopped run had. Nothing is changed yet.
 
     Raises UsageError when there is no stopped run to resume, or one that a new run would end.
     """
     if not resume:
-        if _holds(folder, CHECKPOINTS) and not overwrite:
+        if has_checkpoint(folder) and not overwrite:
             raise UsageError(f"a stopped run is in {folder}: go on with --resume, or pass --overwrite to begin anew")
         return recipe
     saved = folder / RECIPE

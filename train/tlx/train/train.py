@@ -24,13 +24,13 @@ from tlx.train.checkpoint import Progress
 from tlx.train.console import Advance, Console
 from tlx.train.defaults import resolve_dropout
 from tlx.train.dropout import set_dropout
-from tlx.train.loop import CHECKPOINT, Fit, Report, fit, judge
+from tlx.train.loop import Fit, Report, fit, judge
 from tlx.train.objective import HiddenStates, Objective
 from tlx.train.preparing import Prepared, prepare
 from tlx.train.probe import probe
 from tlx.train.reading import check_models, hashes_of, read_data, reading
 from tlx.train.recipe import Recipe
-from tlx.train.runs import begin, check_same_data, claimed, recipe_of, run_folder
+from tlx.train.runs import begin, check_same_data, claimed, has_checkpoint, recipe_of, run_folder
 from tlx.train.tasks.task import TrainTask
 from tlx.train.teachers import Teacher, check_cache, load_teacher
 from tlx.train.terms.learnt import LearntTerm
@@ -199,7 +199,7 @@ def _learn(run: Fit, accelerator: Accelerator, *, resume: bool, console: Console
     run.model.to(accelerator.device)  # where it shall be asked what its answers read
     lean = nullcontext() if reads_all else unread_skipped(task, run.model, run.train.student)
     with console.stage("train", 1000) as advance, lean:
-        if run.settings.probe and task.probes and not (resume and (run.folder / CHECKPOINT).exists()):
+        if run.settings.probe and task.probes and not (resume and has_checkpoint(run.folder)):
             advance(0, "fitting the head")
             probe(run, accelerator)
         progress = fit(run, accelerator, _reporter(advance, run.metric), resume=resume)

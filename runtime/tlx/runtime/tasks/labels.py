@@ -30,7 +30,6 @@ NUMBER = re.compile(r"-?[0-9]+")
 WHOLE = re.compile(r"-?[0-9]+\.0+")
 """A whole number as a table of floats writes it: the label that a file of integers calls by the digits alone."""
 
-_TAG = re.compile(r"O|[BIESLUM]-.+")
 UNDECIDED = ("-1", "-1.0")
 FEW_UNDECIDED = 0.05
 _ITEM = re.compile(r"""'[^']*'|"[^"]*"|-?\d+""")
@@ -100,8 +99,10 @@ def read_column(table: Table, column: str, oos: str | None, known: Collection[st
 
 def check_no_tags(table: Table, column: str, gold: Sequence[Any]) -> None:
     """Raises DataError where the lists of a column hold tags of words."""
+    from tlx.runtime.tagged import TAG
+
     found = {label for labels in gold for label in labels or ()}
-    if "O" in found and len(found) > 1 and all(_TAG.fullmatch(label) for label in found):
+    if "O" in found and len(found) > 1 and all(TAG.fullmatch(label) for label in found):
         raise DataError(
             f"{table.source}: column {column!r} holds tags of words ({', '.join(sorted(found)[:3])}, …): give the words as a list of as "
             "many, in a column tokens, or spans as [start, end, label]"

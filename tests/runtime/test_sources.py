@@ -359,10 +359,12 @@ def test_a_document_of_another_shape_is_the_same_table(document: str, tmp_path: 
     assert dict(table.columns) == {"text": ["a", "b"], "label": ["x", "y"]}
 
 
-def test_a_document_of_several_splits_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "d.json", '{"train": [["a", "x"]], "test": [["b", "y"]]}')
-    with pytest.raises(DataError, match="holds the splits train, test: write each into a file of its own"):
-        read_table(path)
+def test_a_document_of_several_splits_gives_the_one_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.json", '{"val": [["b", "y"]], "oos_train": [["c", "oos"]], "train": [["a", "x"]]}')
+    assert dict(read_table(path).columns) == {"text": ["a"], "label": ["x"]}
+    assert dict(read_table(path, split="validation").columns) == {"text": ["b"], "label": ["y"]}
+    with pytest.raises(DataError, match="holds the splits val, oos_train, train, and no test: name another file"):
+        read_table(path, split="test")
 
 
 def test_fields_that_are_all_quoted_are_bare_where_the_header_is(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tlx.runtime.errors import DataError
+from tlx.runtime.shards import split_named
 
 __all__ = ["fault", "read_json", "read_jsonl"]
 
@@ -44,8 +45,9 @@ def read_jsonl(path: Path, text: str) -> Rows:
     return _checked(path, text, _columns_of(rows), lines)
 
 
-def read_json(path: Path, text: str) -> Rows:
-    """One document, an object being one row and a list a row each item; or else an object a line."""
+def read_json(path: Path, text: str, split: str) -> Rows:
+    """One document, an object being one row and a list a row each item; or else an object a line. Of a document that holds
+    several splits, those of `split`."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -53,7 +55,7 @@ def read_json(path: Path, text: str) -> Rows:
             return read_jsonl(path, text)
         line = f" line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise DataError(f"{path}{line} is not valid JSON: {fault(error)}") from error
-    rows = document if isinstance(document, list) else _rows_in(path, document)
+    rows = document if isinstance(document, list) else _rows_in(path, document, split)
     rows = [_row_of(row) for row in rows]
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
@@ -63,9 +65,9 @@ def read_json(path: Path, text: str) -> Rows:
     return _checked(path, text, _columns_of(rows), range(1, len(rows) + 1))
 
 
-def _rows_in(path: Path, document: Any) -> list[Any]:
+def _rows_in(path: Path, document: Any, split: str) -> list[Any]:
     """The rows of a document that is no list: of columns (as pandas writes them: lists, or objects by the number of the row), of
-    one list of objects under "data" or "rows", or one row. Raises DataError where it holds several splits."""
+    the split among several, of one list of objects under "data" or "rows", or one row. Raises DataError where it lacks the split."""
     if not isinstance(document, dict) or not document:
         return [document]
     values = list(document.values())
@@ -74,11 +76,14 @@ def _rows_in(path: Path, document: Any) -> list[Any]:
         if len(keys) > 1 and all(list(value) == keys for value in values) and all(key.isdecimal() for key in keys):
             return [{name: value[key] for name, value in document.items()} for key in keys]
     if len(values) > 1 and all(isinstance(value, list) for value in values):
+        if split_named(list(document), "train") is not None:
+            name = split_named(list(document), split)
+            if name is None:
+                raise DataError(f"{path} holds the splits {', '.join(document)}, and no {split}: name another file for it")
+            return list(document[name])
         plain = all(not isinstance(item, (dict, list)) for item in values[0])
         if plain and len({len(value) for value in values}) == 1 and len(values[0]) > 1:
             return [dict(zip(document, row, strict=True)) for row in zip(*values, strict=True)]
-        if "train" in document:
-            raise DataError(f"{path} holds the splits {', '.join(document)}: write each into a file of its own")
     for name in ("data", "rows"):
         found = document.get(name)
         if (
@@ -91,9 +96,12 @@ def _rows_in(path: Path, document: Any) -> list[Any]:
 
 
 def _row_of(row: Any) -> Any:
-    """The row; spaCy's pair of a text and its annotations as one object."""
-    if isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) and isinstance(row[1], dict):
-        return {"text": row[0], **row[1]}
+    """The row; a pair of a text and its annotations (spaCy's) or its label (CLINC150's) as one object."""
+    if isinstance(row, list) and len(row) == 2 and isinstance(row[0], str):
+        if isinstance(row[1], dict):
+            return {"text": row[0], **row[1]}
+        if isinstance(row[1], str):
+            return {"text": row[0], "label": row[1]}
     return row
 
 

@@ -109,9 +109,9 @@ def read_table(source: Source, *, split: str = "train") -> Table:
     if path.is_dir():
         return _read_folder(path, split)
     if path.exists():
-        return _read_file(path)
+        return _read_file(path, split)
     if is_pattern(source):
-        return _joined(str(source), [_read_file(file) for file in files_matching(source)])
+        return _joined(str(source), [_read_file(file, split) for file in files_matching(source)])
     from tlx.runtime.arrow_data import is_name, read_named
 
     if is_name(source):
@@ -184,17 +184,17 @@ def _read_folder(folder: Path, split: str) -> Table:
     labels = label_folders(folder, split)
     if labels:
         return read_label_folders(folder, labels)
-    return _joined(str(folder), [_read_file(file) for file in files_of_split(folder, split)])
+    return _joined(str(folder), [_read_file(file, split) for file in files_of_split(folder, split)])
 
 
-def _read_file(path: Path) -> Table:
-    """The table in a file. Raises DataError where it has no rows, or a suffix that says nothing."""
+def _read_file(path: Path, split: str) -> Table:
+    """The table in a file, of several splits in it the one named. Raises DataError where it has no rows, or a suffix that says nothing."""
     readers: dict[str, Callable[[Path, str], tuple[dict[str, list[Any]], Sequence[int]]]] = {
         ".csv": lambda path, text: read_delimited(path, text, ","),
         ".tsv": lambda path, text: read_delimited(path, text, "\t"),
         ".jsonl": read_jsonl,
         ".ndjson": read_jsonl,
-        ".json": read_json,
+        ".json": partial(read_json, split=split),
         ".txt": _read_lines,
     }
     suffix = suffix_of(path)

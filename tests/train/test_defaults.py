@@ -89,3 +89,14 @@ def test_small_students_of_many_transfer_texts_have_no_dropout_unless_the_recipe
 ) -> None:
     recipe = made(student, distils=True).updated("train", dropout=given)
     assert resolve_dropout(recipe, 1_000, transfer).train.dropout == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "distils", "expected"), [(None, False, 0.1), (None, True, 0.0), (0.0, False, 0.0), (0.3, True, 0.3)]
+)
+def test_gold_is_smoothed_where_no_teacher_says_how_sure_to_be(
+    given: float | None, distils: bool, expected: float
+) -> None:
+    recipe = made("transformer", distils=distils).updated("train", label_smoothing=given)
+    found = resolve_training(recipe, np.full(100, 10), 384, 3, CPU, label_smoothing=0.1)
+    assert found.train.label_smoothing == expected

@@ -85,9 +85,11 @@ def resolve_training(
     device: torch.device,
     rows_a_step: int = 32,
     rate_share: float = 1.0,
+    label_smoothing: float = 0.0,
 ) -> Recipe:
-    """The recipe with epochs, rate and precision filled in. `lengths` are those of the training rows in tokens, augmented ones
-    included; `rows_a_step` and `rate_share` (of the rate of fine-tuning) are the task's own choices for transformers.
+    """The recipe with epochs, rate, smoothing and precision filled in. `lengths` are those of the training rows in tokens, augmented
+    ones included; `rows_a_step` and `rate_share` (of the rate of fine-tuning) are the task's own choices for transformers,
+    `label_smoothing` its own without a teacher.
 
     Rates follow width and depth: a small model needs larger steps. Epochs follow the data, so that few rows are seen
     often enough and many rows not longer than they need; long rows are seen less often, so that a run over documents takes
@@ -115,10 +117,20 @@ def resolve_training(
     if not small and settings.batch_rows is None:
         fewest = max(rows_a_step // 4, 1)
         batch_rows = int(min(max(rows * epochs / STEPS, fewest), rows_a_step))
+    smoothing = settings.label_smoothing
+    if smoothing is None:
+        smoothing = 0.0 if distils else label_smoothing
     precision = settings.precision
     if precision == "auto":
         precision = "bf16" if bf16_pays(device) else "fp32"
-    return recipe.updated("train", learning_rate=rate, epochs=epochs, precision=precision, batch_rows=batch_rows)
+    return recipe.updated(
+        "train",
+        learning_rate=rate,
+        epochs=epochs,
+        precision=precision,
+        batch_rows=batch_rows,
+        label_smoothing=smoothing,
+    )
 
 
 def bf16_pays(device: torch.device) -> bool:

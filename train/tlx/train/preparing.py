@@ -64,7 +64,9 @@ def prepare(
     held = encode(half, tokens_of(student.tokenizer, reads, half), data.validation.inputs)
     width, depth = (getattr(model.config, name, n) for name, n in (("hidden_size", 384), ("num_hidden_layers", 6)))
     lengths = _lengths(learnt)
-    recipe = resolve_training(recipe, lengths, width, depth, device, task.rows_a_step, task.rate_share)
+    recipe = resolve_training(
+        recipe, lengths, width, depth, device, task.rows_a_step, task.rate_share, task.label_smoothing
+    )
     bound_kernels(float(lengths.mean()))
     own, theirs = _aligned_rows(recipe, task, teachers, student, tokens, every, learnt, transfers=bool(inputs))
     # One teacher that runs beside the student anyway answers there.

@@ -80,7 +80,7 @@ def _features(run: Fit, name: str, head: nn.Linear, rows: NDArray[np.int64]) -> 
 
 
 def _fitted(run: Fit, features: torch.Tensor, gold: torch.Tensor, head: nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:
-    task, smoothing = run.objective.task, run.settings.label_smoothing
+    task, smoothing = run.objective.task, run.objective.label_smoothing
     weight = torch.zeros_like(head.weight, requires_grad=True)
     bias = torch.zeros_like(head.bias, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")

@@ -189,7 +189,7 @@ def _objective(
         learnt = HiddenStates(task, student.model, teachers[0].model, recipe.distil, student.kept)
     elif vectors is not None and head is not None:
         learnt = TextVectors(head, vectors.values.shape[1], recipe.distil.vectors)
-    return Objective(task, recipe.distil if teachers else None, recipe.train.label_smoothing, learnt)
+    return Objective(task, recipe.distil if teachers else None, recipe.train.label_smoothing or 0.0, learnt)
 
 
 def _learn(run: Fit, accelerator: Accelerator, *, resume: bool, console: Console) -> Progress:

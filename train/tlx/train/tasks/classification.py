@@ -162,6 +162,11 @@ class TrainClassification(TrainTask):
             gold[row, [index[label] for label in self.runtime.labels_of(item)]] = 1.0  # a lone label is a set of one
         return Ragged(gold)
 
+    @property
+    def label_smoothing(self) -> float:
+        """What the labels say with less certainty is better on other texts (benchmarks/LOG.md); a teacher's answers say it anyway."""
+        return 0.0 if self.multi_label else 0.1
+
     def unlabelled_gold(self, encoded: Encoded) -> Ragged | None:
         rows = len(encoded.rows)
         if self.multi_label:

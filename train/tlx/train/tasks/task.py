@@ -168,6 +168,11 @@ class TrainTask(ABC):
         """Of the usual rate of fine-tuning, where the recipe does not say."""
         return 1.0
 
+    @property
+    def label_smoothing(self) -> float:
+        """Of gold alone, where the recipe does not say."""
+        return 0.0
+
     def drawn(self, rows: Rows, rng: np.random.Generator) -> Rows:
         """The rows of one epoch (in groups that `rng` draws, say). Each row is there as before."""
         return rows

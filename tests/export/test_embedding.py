@@ -181,7 +181,10 @@ def test_a_list_gives_a_matrix_a_text_a_vector_and_an_iterator_vectors(exported:
     assert model("one text").shape == (32,)
     vectors = model(iter(["one text", "another"]))
     np.testing.assert_allclose(np.stack(list(vectors)), matrix, atol=0.05)
-    assert model([]).shape == (0, 0)
+    assert np.vstack([model([]), matrix]).shape == (2, 32)
+    assert model([], dimensions=8).shape == (0, 8)
+    assert (model([], precision="ubinary").shape, model([], precision="ubinary").dtype) == ((0, 4), np.uint8)
+    assert model.logits([]).shape == (0, 32)
     assert model(["one text"] * 5000).shape == (5000, 32)
     assert model([("one text", "another")] * 3).shape == (3, 2, 32)
     cosines = model.task.similarity(matrix, matrix)
@@ -225,6 +228,12 @@ def test_a_wrong_option_is_refused(exported: Path, options: dict[str, Any], mess
 def test_an_input_that_is_no_text_is_refused_with_its_number(exported: Path) -> None:
     with pytest.raises(UsageError, match=r"input 1 \(from 0\): found a int: wanted str"):
         load(exported)(["a", 3])
+
+
+@pytest.mark.parametrize("mixed", [["c", ("a", "b")], [("a", "b"), "c"], [("a", "b"), ("a", "b", "c")]])
+def test_inputs_of_several_sizes_are_refused(exported: Path, mixed: list[Any]) -> None:
+    with pytest.raises(UsageError, match="wanted texts, or tuples of as many texts each"):
+        load(exported)(mixed)
 
 
 def test_records_and_lines_of_predict_hold_the_vector(exported: Path) -> None:

@@ -265,6 +265,21 @@ def test_golden_inputs_are_replayed_where_the_folder_lies(checkpoint: Any) -> No
         replay(opened, "fp32", "cpu")
 
 
+def test_without_data_what_was_measured_before_stays_or_is_told_to_go(checkpoint: Any, tmp_path: Path) -> None:
+    folder, data = checkpoint(), tmp_path / "test.csv"
+    data.write_text("text,label\n" + "play some music,music\ncancel my card,card\n" * 5)
+    quick = ExportConfig(seconds=0, data=data, precisions=("int8", "fp16"), max_drop=1.0)
+    before = export(folder, config=quick).folder.manifest
+    with pytest.warns(UserWarning, match=r"fp32 and int8 are made anew without the figures .* measured on test.csv"):
+        result = export(folder, config=ExportConfig(seconds=0, precisions=("int8",)))
+    after = result.folder.manifest
+    assert not result.verified
+    assert after.variants["fp16"] == before.variants["fp16"]
+    assert after.variants["fp16"].metrics
+    assert not after.variants["int8"].metrics
+    assert after.lineage["export"]["data"] == before.lineage["export"]["data"]
+
+
 def test_speed_is_measured_and_decides_the_default(checkpoint: Any) -> None:
     folder = checkpoint()
     manifest = export(folder, config=ExportConfig(precisions=("int8",), seconds=0.05)).folder.manifest
@@ -292,7 +307,7 @@ def test_out_replaces_a_model_folder_alone_and_never_the_data(checkpoint: Any, t
     data.write_text("text,label\nplay some music,music\n")
     with pytest.raises(UsageError, match="is no model folder"):
         export(folder, config=replace(QUICK, out=out, overwrite=True))
-    (out / "config.json").write_text("{}")
+    (out / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(UsageError, match=r"--overwrite would delete .*test.csv, which this run reads"):
         export(folder, config=replace(QUICK, out=out, overwrite=True, data=data))
     assert data.exists()

@@ -13,6 +13,11 @@ from tlx.export.calibrate import activation_ranges, calibration_feeds
 from tlx.export.graph import compact, count_nodes, prepare, weights
 from tlx.export.quantize import quantizable_nodes, quantize
 from tlx.runtime.errors import ExportError
+from tlx.runtime.tasks.task import Encoded
+
+
+def encoded(rows: list[list[int]]) -> Encoded:
+    return Encoded([np.array(row, dtype=np.int64) for row in rows])
 
 
 def small_model(width: int = 32) -> onnx.ModelProto:
@@ -75,7 +80,7 @@ def test_every_weight_is_quantized_and_the_answers_stay_near(method: Any, nodes:
 
 def test_static_int8_takes_its_scales_from_texts_of_any_lengths() -> None:
     model = small_model()
-    feeds = calibration_feeds([[1, 2, 3], [4, 5], [6, 7, 8], [9] * 7], ["input_ids"])
+    feeds = calibration_feeds(encoded([[1, 2, 3], [4, 5], [6, 7, 8], [9] * 7]), ["input_ids"])
     assert sorted(batch["input_ids"].shape for batch in feeds) == [(1, 2), (1, 7), (2, 3)]
     quantized = quantize(model, "int8-static", calibration=feeds)
     assert quantized.nodes == {"Gather": 1, "MatMul": 2}
@@ -84,7 +89,7 @@ def test_static_int8_takes_its_scales_from_texts_of_any_lengths() -> None:
 
 def test_calibration_ranges_hold_what_the_texts_gave() -> None:
     model = prepare(small_model())
-    feeds = calibration_feeds([[1, 2, 3], [4, 5]], ["input_ids"])
+    feeds = calibration_feeds(encoded([[1, 2, 3], [4, 5]]), ["input_ids"])
     low, high = activation_ranges(model, feeds, ["MatMul"])["pooled"].range_value
     assert low < 0 < high
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -201,10 +202,47 @@ def test_stdin_that_is_not_utf8_is_refused(tlx: Tlx, tiny_folder: Path) -> None:
 
 
 def test_a_failed_predict_leaves_no_output(tlx: Tlx, tiny_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n{"text": null}\n')
+    (tmp_path / "in.jsonl").write_text('{"text": "a"}\n{"text": ["b"]}\n')
     done = tlx("predict", tiny_folder, "--input", tmp_path / "in.jsonl", "--output", tmp_path / "out.csv")
-    assert_refused(done, 1, "in.jsonl line 2: column 'text' is empty")
+    assert_refused(done, 1, "in.jsonl line 2: column 'text' holds a list: wanted a text")
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_a_missing_text_is_an_empty_one_in_every_format(tlx: Tlx, tiny_folder: Path, tmp_path: Path) -> None:
+    for name, content in (
+        ("a.jsonl", '{"text": "a"}\n{"text": null}\n'),
+        ("a.csv", 'text\na\n""\n'),
+        ("a.txt", "a\n\n"),
+    ):
+        (tmp_path / name).write_text(content)
+        lines = tlx("predict", tiny_folder, "--input", tmp_path / name, "--json").stdout.splitlines()
+        assert [json.loads(line)["text"] for line in lines] == ["a", ""]
+
+
+def test_what_a_device_needs_is_enough_to_answer_and_to_be_inspected(
+    tlx: Tlx, tiny_folder: Path, tmp_path: Path
+) -> None:
+    needed = ("tlx.json", "tokenizer.json", "onnx/model.onnx")
+    (tmp_path / "device" / "onnx").mkdir(parents=True)
+    for name in needed:
+        shutil.copy(tiny_folder / name, tmp_path / "device" / name)
+    done = tlx("inspect", tmp_path / "device")
+    assert done.returncode == 0, done.stderr
+    assert "not here, and not needed to answer: config.json" in done.stderr
+    assert tlx("predict", tmp_path / "device", "play", "--json").returncode == 0
+    (tmp_path / "device" / "tokenizer.json").unlink()
+    done = tlx("inspect", tmp_path / "device")
+    assert (done.returncode, "tokenizer.json is missing" in done.stderr) == (1, True)
+
+
+def test_standard_streams_that_are_closed_are_no_tracebacks(tiny_folder: Path) -> None:
+    program = [*RUN, "predict", str(tiny_folder)]
+    for command, code, told in (
+        (f"{shlex.join(program)} <&-", 2, "there is nothing to answer: give texts, --input FILE"),
+        (f"{shlex.join([*program, 'play'])} >&-", 0, ""),
+    ):
+        done = subprocess.run(command, shell=True, capture_output=True, text=True)
+        assert (done.returncode, "Traceback" in done.stderr, told in done.stderr) == (code, False, True)
 
 
 def test_an_output_that_is_a_folder_is_refused(tlx: Tlx, tiny_folder: Path, tmp_path: Path) -> None:

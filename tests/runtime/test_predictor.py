@@ -7,16 +7,18 @@ import random
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tlx.runtime import Predictor, TruncationWarning, UsageError, load
+from tlx.runtime import Predictor, TruncationWarning, UsageError, engine, load
 from tlx.runtime.tasks import TASKS, task_named
 
 WORDS = "please cancel my card play some music unknownword turn off lights paris é 7 ! 🙂".split()  # noqa: SIM905
@@ -243,6 +245,12 @@ def test_threshold_gives_the_labels_over_their_thresholds_best_first(multi_label
         (b"bytes", "found a bytes: wanted str, a list"),
         ({"question": "a"}, "found 'question': this model reads 'text' alone"),
         (7, "found a int: wanted str"),
+        ({"fine"}, "found a set: wanted str"),
+        (np.array("fine"), "found a ndarray that holds no items"),
+        (
+            SimpleNamespace(columns=["text"]),
+            r"found a SimpleNamespace: give one of its columns, as in model\(table\['text'\]\)",
+        ),
         ("a lone \ud800 surrogate", "lone surrogate"),
         (["fine"] * 20 + ["\ud800"], "lone surrogate"),
     ],
@@ -257,6 +265,23 @@ def test_a_top_k_that_is_none_is_refused_at_the_call(predictor: Predictor, top_k
     for texts in ("play", ["play"], iter(["play"])):
         with pytest.raises(UsageError, match="top_k is .*: wanted a whole number from 1"):
             predictor(texts, top_k=top_k)
+
+
+def test_numbers_of_numpy_are_numbers(predictor: Predictor) -> None:
+    assert predictor("play", top_k=np.int64(2), max_length=np.int32(8)) == predictor("play", top_k=2, max_length=8)
+
+
+def test_the_folder_is_found_whatever_the_current_one_is(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny_folder.parent)
+    texts = [f"play {n} songs" for n in range(600)]
+    monkeypatch.setattr(engine, "SMALL_BYTES", 0)
+    model = load(tiny_folder.name, threads=2)
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(model(texts)) == len(texts)
 
 
 def test_an_option_that_the_task_lacks_is_refused(predictor: Predictor) -> None:

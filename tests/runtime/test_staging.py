@@ -15,7 +15,7 @@ from tlx.runtime.staging import check_out, clear_stale, staged_folder
 
 def model_folder(path: Path, mark: str = "config.json") -> Path:
     path.mkdir(parents=True)
-    (path / mark).write_text("{}")
+    (path / mark).write_text('{"model_type": "bert"}')
     return path
 
 
@@ -54,13 +54,26 @@ def test_any_other_folder_and_a_file_stay(tmp_path: Path) -> None:
     (out / "train.csv").write_text("precious")
     model_folder(out / "deep" / "model")
     with (
-        pytest.raises(UsageError, match=r"data is no model folder \(it holds deep, and no tlx.json or config.json\)"),
+        pytest.raises(
+            UsageError, match=r"data is no model folder \(it holds deep, and no tlx.json or a model's config.json\)"
+        ),
         staged_folder(out, overwrite=True),
     ):
         pass
     with pytest.raises(UsageError, match="train.csv is a file, and --overwrite replaces model folders only"):
         check_out(out / "train.csv", overwrite=True)
     assert (out / "train.csv").read_text() == "precious"
+
+
+@pytest.mark.parametrize("config", ['{"port": 80}', "[]", "port: 80", '{"model_type": "bert"}'])
+def test_a_configuration_of_another_program_makes_no_model_folder(config: str, tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "config.json").write_text(config)
+    (tmp_path / "app" / "thesis.txt").write_text("precious")
+    if "model_type" in config:
+        return check_out(tmp_path / "app", overwrite=True)
+    with pytest.raises(UsageError, match="app is no model folder"):
+        check_out(tmp_path / "app", overwrite=True)
 
 
 def test_a_folder_that_holds_what_is_read_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

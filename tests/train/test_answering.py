@@ -15,8 +15,9 @@ from tests.train.conftest import WORDS, recipe
 from tlx.runtime.errors import RecipeError, UsageError
 from tlx.runtime.examples import Examples
 from tlx.runtime.tasks.answering import QuestionAnswering
-from tlx.runtime.tasks.task import Outputs, unit_starts
+from tlx.runtime.tasks.task import Input, Outputs, unit_starts
 from tlx.train.batches import Batch, encode, tokens_of
+from tlx.train.split import stratified_split
 from tlx.train.tasks.answering import IGNORED, TrainAnswering
 
 ALL_WORDS = sorted({word for group in WORDS.values() for word in group})
@@ -147,8 +148,6 @@ def test_long_answers_are_allowed_as_the_training_data_has_them(base: Path) -> N
 
 
 def test_questions_about_one_context_stay_on_one_side_of_a_split(tmp_path: Path) -> None:
-    from tlx.train.split import stratified_split
-
     examples = QuestionAnswering.read(squad(tmp_path / "data.json", contexts=20), {})
     task = TrainAnswering(examples, {})
     first, held = stratified_split(examples, 0.2, 0, task.strata, task.split_group)
@@ -158,6 +157,15 @@ def test_questions_about_one_context_stay_on_one_side_of_a_split(tmp_path: Path)
     assert len(held) == 12
     lone = examples.select([0, 1, 2])
     assert len(stratified_split(lone, 0.2, 0, task.strata, task.split_group)[1]) == 0
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("sizes", [[95, 1, 1, 1, 1, 1], [300, *[2] * 100], [3] * 30])
+def test_a_context_of_most_questions_is_not_held_out(sizes: list[int], seed: int) -> None:
+    inputs: list[Input] = [(f"question {n}", f"context {c}") for c, size in enumerate(sizes) for n in range(size)]
+    examples = Examples(source="x", inputs=inputs, gold=[()] * len(inputs))
+    held = stratified_split(examples, 0.1, seed, lambda gold: (), lambda item: item[1])[1]
+    assert 1 <= len(held) <= 0.15 * len(inputs)
 
 
 def test_a_teacher_with_another_tokenizer_teaches_by_characters(base: Path) -> None:
@@ -200,10 +208,11 @@ def test_the_threshold_for_no_answer_is_the_best_on_the_validation_rows(base: Pa
         values[starts[row] + window.first + 1] = 6.0
         values[starts[row]] = 7.0 if row < 6 else 9.0  # the model says "no answer" too often
     outputs = Outputs(rows.inputs, encoded, values)
-    assert task.metrics(outputs, rows, None)["f1"] == 0.5
+    assert task.runtime.metrics(outputs, rows)["f1"] == 0.5
+    assert task.metrics(outputs, rows, None)["f1"] == 1.0  # with what it would choose
     task.tune(outputs, rows)
     assert 2.0 < task.settings["null_threshold"] < 6.0
-    assert task.metrics(outputs, rows, None)["f1"] == 1.0
+    assert task.runtime.metrics(outputs, rows)["f1"] == 1.0
 
 
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
@@ -251,4 +260,4 @@ def test_a_smaller_student_learns_from_a_teacher(base: Path, tmp_path: Path) -> 
         "train": quick,
     }
     result = train(recipe(source, **sections), tmp_path / "student", console=quiet)
-    assert result.rows == 31  # 30 of the 36 questions, and the one without an answer
+    assert result.rows == 34  # 33 of the 36 questions, and the one without an answer

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tlx.runtime.tasks.classification import TextClassification
-from tlx.train.batches import encode, plan_batches, sorted_batches, token_rows, tokens_of, with_words
+from tlx.train.batches import Rows, TokenRows, encode, plan_batches, sorted_batches, token_rows, tokens_of, with_words
 from tlx.train.loop import _own_share
 from tlx.train.pretrained import load_tokenizer
 from tlx.train.terms.distillation import mean_per_word
@@ -79,6 +79,26 @@ def test_word_numbers_of_pairs_that_are_cut_stay_with_their_tokens(base: Path) -
     assert rows.starts.tolist() == [0, 8, 13]
     # [CLS] play music [SEP] z ##o ##o [SEP], [CLS] play [SEP] music [SEP]
     assert rows.words.tolist() == [0, 1, 2, 5, 6, 6, 6, 10, 0, 1, 2, 3, 4]
+
+
+def test_words_of_both_models_are_numbered_anew_without_gaps() -> None:
+    own = TokenRows(
+        ids=np.zeros(9, np.int32),
+        starts=np.array([0, 4, 9]),
+        pad_id=0,
+        words=np.array([0, 1, 2, 901, 0, 1, 1, 2, 3], np.int32),
+    )
+    teacher = TokenRows(
+        ids=np.zeros(8, np.int32),
+        starts=np.array([0, 5, 8]),
+        pad_id=0,
+        words=np.array([0, 1, 2, 3, 901, 0, 1, 3], np.int32),
+    )
+    batch = Rows(student=own, teacher=teacher).batch(np.array([0, 1]))
+    assert batch.words is not None
+    assert batch.teacher_words is not None
+    assert batch.words.tolist() == [[0, 1, 2, 4, -1], [0, 1, 1, 2, 3]]
+    assert batch.teacher_words.tolist() == [[0, 1, 2, 3, 4], [0, 1, 3, -1, -1]]
 
 
 def test_states_are_averaged_over_the_pieces_of_each_word() -> None:

@@ -36,6 +36,7 @@ QUIET = Console(quiet=True)
         ("mse", 0.3, 0.3, None, 100, (True, True)),
         ("mse", 0.31, 0.3, None, 100, (False, False)),
         ("spearman", 0.1, float("nan"), None, 100, (True, True)),
+        ("spearman", float("nan"), 0.1, None, 100, (False, False)),
         ("accuracy", 0.8, 0.8, 0.8, 100, (False, True)),  # what was there before must be beaten
         ("accuracy", 0.81, 0.82, 0.8, 100, (True, True)),
     ],

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tlx.runtime.batches import cut_batches, pad_batch
 from tlx.runtime.errors import ExportError
+from tlx.runtime.tasks.task import Encoded
 
 __all__ = ["Feeds", "activation_ranges", "calibration_feeds"]
 
@@ -21,14 +22,16 @@ PERCENTILE = 99.99
 TEXTS_PER_BATCH = 16
 
 
-def calibration_feeds(rows: Sequence[Sequence[int]], inputs: Sequence[str]) -> list[Feeds]:
-    """Batches of `inputs`, each `(texts, tokens)` int64, from rows of token ids; none is padded."""
-    arrays = [np.array(row, dtype=np.int64) for row in rows if len(row)]
-    lengths = np.array([len(array) for array in arrays], dtype=np.int64)
+def calibration_feeds(encoded: Encoded, inputs: Sequence[str]) -> list[Feeds]:
+    """Batches of `inputs`, each `(texts, tokens)` int64, from encoded rows; none is padded."""
+    there = [row for row, ids in enumerate(encoded.rows) if len(ids)]
+    lengths = np.array([len(encoded.rows[row]) for row in there], dtype=np.int64)
     feeds: list[Feeds] = []
     for batch in cut_batches(lengths, max_tokens=1024, max_texts=TEXTS_PER_BATCH, may_pad=False):
-        input_ids, attention_mask = pad_batch([arrays[row] for row in batch], 0)
+        input_ids, attention_mask = pad_batch([encoded.rows[there[row]] for row in batch], 0)
         given = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if encoded.types is not None:
+            given["token_type_ids"] = pad_batch([encoded.types[there[row]] for row in batch], 0)[0]
         feeds.append({name: given.get(name, np.zeros_like(input_ids)) for name in inputs})
     return feeds
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-MANY_FLIPS = 0.1
+MANY_FLIPS, MANY_BATCH_FLIPS = 0.1, 0.05
 UNVERIFIED = (
     "tlx: no --data: only differences from torch on 32 built-in texts are checked; --data FILE measures the metric and "
     "makes the verification real"
@@ -182,6 +182,8 @@ def _note(report: Any) -> str:
     parts = [str(report[key]) for key in ("graph", "note") if report.get(key)]
     if (report.get("flip_rate") or 0.0) > MANY_FLIPS:
         parts.append("many answers changed: the model is unsure of them")
+    if (report.get("batch_flip_rate") or 0.0) > MANY_BATCH_FLIPS:
+        parts.append(f"{report['batch_flip_rate']:.0%} of answers depend on the texts beside them")
     if report.get("kept_float"):
         parts.append(f"{len(report['kept_float'])} nodes kept in float")
     return ", ".join(parts)

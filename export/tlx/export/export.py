@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,12 +12,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tlx.export.config import ExportConfig
 from tlx.export.convert import convert
 from tlx.export.evidence import Evidence, gather_evidence, golden_json, read_evaluation
 from tlx.export.pretrained import TOKENIZER, load_model, open_source, tokenizer_file
 from tlx.export.torch_engine import TorchEngine
 from tlx.export.variants import FILES, Made, make_fp32, make_precision
+from tlx.export.verify import guarded_by
 from tlx.export.workbench import Candidate, Speed, Workbench, measure
 from tlx.runtime.card import write_card
 from tlx.runtime.errors import ExportError, FolderError, UsageError
@@ -35,6 +39,7 @@ from tlx.runtime.machine import machine_description, usable_cores
 from tlx.runtime.predictor import Predictor
 from tlx.runtime.staging import check_out, clear_stale, staged_folder
 from tlx.runtime.tasks import task_named
+from tlx.runtime.tasks.task import Encoded
 from tlx.runtime.tokens import open_tokens
 
 __all__ = ["ExportResult", "export"]
@@ -47,7 +52,7 @@ SLOWER = 1.02  # a p50 within this many times the lowest is level with it
 
 @dataclass(frozen=True, kw_only=True)
 class ExportResult:
-    """The folder as it is now. `verified` is false when there was no data to measure the metric on."""
+    """The folder as it is now. `verified` is false when there were no data to measure a metric on, or they tell none."""
 
     folder: Folder
     verified: bool
@@ -76,7 +81,9 @@ def export(folder: str | Path, *, config: ExportConfig, say: Say = lambda step: 
         manifest = _start_manifest(source, stage)
         say("asking torch")
         evidence = gather_evidence(engine, examples, config.seed)
-        if examples is not None:
+        if examples is None:
+            _tell_lost(manifest, config)
+        else:
             manifest = manifest._replace(settings={**engine.task.calibrated(evidence.reference), **manifest.settings})
         tokens = open_tokens((stage / TOKENIZER).read_bytes(), manifest.max_tokens, TOKENIZER, engine.task)
         evidence.check_tokens(engine.task, tokens)
@@ -96,7 +103,14 @@ def export(folder: str | Path, *, config: ExportConfig, say: Say = lambda step: 
             raise FolderError(
                 f"{path} changed while it was exported (by a training, or another export): nothing was written; run it again"
             )
-    return ExportResult(folder=Folder(path=out, manifest=manifest), verified=examples is not None)
+    verified = bool(guarded_by(manifest, bench.reference_metrics))
+    if examples is not None and not verified:
+        warnings.warn(
+            f"{examples.source} tells no metric of the model: nothing was measured that a variant may lose",
+            UserWarning,
+            stacklevel=2,
+        )
+    return ExportResult(folder=Folder(path=out, manifest=manifest), verified=verified)
 
 
 def _make_all(
@@ -107,9 +121,13 @@ def _make_all(
     say("fp32: fusing")
     fp32, graphs = make_fp32(bench, model, loaded.model.config, config)
     made: dict[VariantName, Made] = {"fp32": fp32}
-    rows = engine.encode(bench.evidence.inputs[: config.calibration_rows]) if config.calibration == "static" else []
+    sample = Encoded([])
+    if config.calibration == "static":  # of all the file: it may be in the order of its labels
+        inputs = bench.evidence.inputs
+        spread = np.linspace(0, len(inputs) - 1, min(config.calibration_rows, len(inputs))).astype(int)
+        sample = engine.task.encode(engine.tokens, [inputs[row] for row in spread])
     for precision in config.precisions:
-        made[precision] = make_precision(bench, precision, graphs, config, rows, say)
+        made[precision] = make_precision(bench, precision, graphs, config, sample, say)
     return {**made, **_made_before(bench, made, config.max_drop, say)}
 
 
@@ -146,6 +164,19 @@ def _speeds(
     return measure({"torch": engine, **subjects}, engine.task.asked(evidence.inputs), config.seconds)
 
 
+def _tell_lost(manifest: Manifest, config: ExportConfig) -> None:
+    """A warning where variants that were measured are made anew, and there are no data to measure them on."""
+    anew = ("fp32", *config.precisions)
+    lost = [name for name, variant in manifest.variants.items() if name in anew and variant.metrics]
+    if lost:
+        before = (manifest.lineage.get("export") or {}).get("data", {}).get("file", "data")
+        warnings.warn(
+            f"{' and '.join(lost)} are made anew without the figures that were measured on {before}: --data FILE measures them",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
 def _start_manifest(source: Folder, stage: Path) -> Manifest:
     """The source's manifest with the shared files as they are; variants of other weights were never in it."""
     files = {name: file_record(stage, name) for name in SHARED_FILES if (stage / name).exists()}
@@ -166,13 +197,24 @@ def _finish_manifest(
     manifest = manifest.with_variant(
         torch._replace(metrics=metrics, report={**torch.report, **measured.get("torch", {})})
     )
+    stays = False
     for name, item in made.items():
+        before = manifest.variants.get(name)
+        if examples is None and before is not None and item.facts is before.report:
+            # Made before, and measured then: these figures are still its own.
+            report = {**before.report, **measured.get(name, {})}
+            manifest, stays = manifest.with_variant(before._replace(report=report)), True
+            continue
         bench.keep(item.candidate, FILES[name])
         report = {**item.facts, **item.report.figures(), **measured.get(name, {})}
         record = file_record(bench.stage, FILES[name])
         manifest = manifest.with_variant(Variant(name=name, file=record, metrics=item.report.metrics, report=report))
     checked = {"golden_inputs": len(bench.evidence.golden.inputs)}  # whose ids are transformers' (check_tokens)
-    lineage = {**manifest.lineage, "export": {**_lineage(config, examples), **checked}}
+    told = _lineage(config, examples)
+    measured_on = (manifest.lineage.get("export") or {}).get("data")
+    if stays and measured_on is not None:
+        told["data"] = measured_on
+    lineage = {**manifest.lineage, "export": {**told, **checked}}
     return manifest._replace(default=choose_default(manifest, config.max_drop), lineage=lineage)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,7 @@ from tlx.export.verify import ParityReport
 from tlx.export.workbench import Candidate, Workbench, faster, measure
 from tlx.runtime.errors import ExportError, TlxError
 from tlx.runtime.machine import PROVIDERS, provider_fault
+from tlx.runtime.tasks.task import Encoded
 
 __all__ = ["FILES", "Graphs", "Made", "make_fp32", "make_precision"]
 
@@ -96,12 +97,12 @@ def make_precision(
     precision: Precision,
     graphs: Graphs,
     config: ExportConfig,
-    rows: Sequence[Sequence[int]],
+    sample: Encoded,
     say: Say,
 ) -> Made:
     """The variant within `config.max_drop`, of the graph that is faster in it, repaired when it must be.
 
-    `rows` are token ids to calibrate static int8 with. Raises ExportError when it loses too much, or is not quantized.
+    `sample` are the rows to calibrate static int8 with. Raises ExportError when it loses too much, or is not quantized.
     """
     method: Method = {"int8": f"int8-{config.calibration}", "int4": "int4", "fp16": "fp16"}[precision]  # type: ignore[assignment]
     sources = {"plain": graphs.plain}
@@ -110,7 +111,7 @@ def make_precision(
     made: dict[str, Made] = {}
     for graph, model in sources.items():
         say(f"{precision}: quantizing ({graph})")
-        feeds = _feeds(model, method, rows)
+        feeds = _feeds(model, method, sample)
         quantized = quantize(model, method, calibration=feeds, embedding_bits=config.embedding_bits)
         candidate = bench.candidate(precision, quantized.model)
         made[graph] = Made(candidate=candidate, report=bench.judge(candidate), facts=_facts(graph, method, quantized))
@@ -120,7 +121,7 @@ def make_precision(
         if item.candidate.path != chosen.candidate.path:
             bench.discard(item.candidate)
     if not within:
-        chosen = _repaired(bench, precision, method, str(chosen.facts["graph"]), sources, chosen, config, rows, say)
+        chosen = _repaired(bench, precision, method, str(chosen.facts["graph"]), sources, chosen, config, sample, say)
     return _on_cuda(bench, chosen, config, say) if precision == "fp16" else chosen
 
 
@@ -147,11 +148,11 @@ def _repaired(
     sources: Mapping[str, ModelProto],
     failed: Made,
     config: ExportConfig,
-    rows: Sequence[Sequence[int]],
+    sample: Encoded,
     say: Say,
 ) -> Made:
     model = prepare(sources[graph])
-    feeds = _feeds(model, method, rows)
+    feeds = _feeds(model, method, sample)
     bench.discard(failed.candidate)
     repaired = repair(
         bench,
@@ -189,8 +190,8 @@ def _noted(made: Made, note: str) -> Made:
     return Made(candidate=made.candidate, report=made.report, facts={**made.facts, "note": note})
 
 
-def _feeds(model: ModelProto, method: Method, rows: Sequence[Sequence[int]]) -> list[Feeds]:
+def _feeds(model: ModelProto, method: Method, sample: Encoded) -> list[Feeds]:
     if method != "int8-static":
         return []
     names = [item.name for item in model.graph.input]
-    return calibration_feeds(rows, names)
+    return calibration_feeds(sample, names)

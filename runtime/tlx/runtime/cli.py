@@ -103,7 +103,9 @@ def predict(
     source: Sequence[Any] | None = _inputs(task, predictor.manifest, input, "--input", text=text, text_pair=text_pair)
     if texts:
         source = predictions.group_arguments(texts, task.input_names)
-    elif sys.stdin.isatty():
+    elif source is None and sys.stdin is None:
+        raise UsageError("there is nothing to answer: give texts, --input FILE, or lines on standard input")
+    elif source is None and sys.stdin.isatty():
         typer.echo(f"one {' and '.join(task.input_names)} a line (parted by tabs); Ctrl-D ends", err=True)
     blocks = predictions.stdin_blocks(task.input_names) if source is None else growing_windows(source)
     records = predictions.predict(predictor, blocks, options)
@@ -180,9 +182,15 @@ def bench(
     there = [name for name in opened.manifest.variants if name != "torch"]
     asked = [variant] if variant is not None else ["auto"] if as_json or not there else there
     reports = []
+    fault: TlxError | None = None
     for name in asked:
         typer.echo(f"measuring {name} …", err=True)
-        reports.append(measure(Predictor.open(opened, name, device, threads), opened, inputs, seconds=seconds))
+        try:
+            reports.append(measure(Predictor.open(opened, name, device, threads), opened, inputs, seconds=seconds))
+        except TlxError as error:
+            if len(asked) == 1:
+                raise
+            fault = error  # of one variant: the others are measured, and told
     if as_json:
         return _print_json(reports[0])
     header = ["variant", "threads", "p50 ms", "p99 ms", "texts/s", "start → answer s", "size MB", "peak MB"]
@@ -192,6 +200,8 @@ def bench(
         for r in reports
     ]
     _print_table(header, rows)
+    if fault is not None:
+        raise fault
 
 
 def inspect(
@@ -209,7 +219,8 @@ def inspect(
     if replayed and not found["faults"]:
         from tlx.runtime.golden import replay
 
-        found["replay"] = [replay(opened, name) for name in opened.manifest.variants if name != "torch"]
+        there = [n for n, v in opened.manifest.variants.items() if n != "torch" and v.file.path not in found["absent"]]
+        found["replay"] = [replay(opened, name) for name in there]
         found["faults"] += [item["fault"] for item in found["replay"] if item["fault"]]
     if as_json:
         _print_json(found)
@@ -224,6 +235,8 @@ def inspect(
         _print_replay(found.get("replay", []))
     if found["faults"]:
         raise FolderError("; ".join(found["faults"]))
+    if found["absent"]:
+        typer.echo(f"not here, and not needed to answer: {', '.join(found['absent'])}", err=True)
     typer.echo(f"{found['files_checked']} files are what the manifest says (size, sha256)", err=True)
 
 

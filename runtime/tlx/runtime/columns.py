@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tlx.runtime.errors import DataError
 from tlx.runtime.tables import Source, Table, is_missing, read_table
@@ -187,15 +187,14 @@ def pick_pair(table: Table, columns: Mapping[str, str]) -> tuple[str, str] | Non
 
 
 def column_texts(table: Table, column: str, *, blank: bool = False) -> list[str]:
-    """A column as texts. Raises DataError naming the row where one is missing; `blank` lets empty strings pass."""
-
-    def lacks(value: Any) -> bool:
-        return value is None or value != value or (not blank and is_missing(value))
-
+    """A column as texts. Raises DataError naming the row where one is missing; with `blank` that is an empty text."""
     texts = []
     for row, value in enumerate(table.columns[column]):
-        if lacks(value):
-            count = sum(map(lacks, table.columns[column]))
+        if is_missing(value):
+            if blank:
+                texts.append(value if isinstance(value, str) else "")
+                continue
+            count = sum(map(is_missing, table.columns[column]))
             others = f" ({count} rows in all)" if count > 1 else ""
             raise DataError(f"{table.where(row)}: column {column!r} is empty{others}: give a text or remove the row")
         if isinstance(value, (list, tuple, dict)):

@@ -29,9 +29,15 @@ OPTIONAL_PACKAGES = [
 
 
 def inspect_folder(folder: Folder) -> dict[str, Any]:
-    """The manifest as one document, with `faults`: what differs from it on the disk (every size and sha256 is checked)."""
+    """The manifest as one document, with `faults`: what differs from it on the disk (every size and sha256 is checked). What a
+    device does without, where a variant that answers is there, may be `absent`."""
     manifest = folder.manifest
+    onnx = [variant.file for name, variant in manifest.variants.items() if name != "torch"]
     records = [*manifest.files.values(), *(variant.file for variant in manifest.variants.values())]
+    answering = [record.path for record in onnx if (folder.path / record.path).exists()]
+    needed = {"tokenizer.json"} if answering else {record.path for record in records}
+    absent = [r.path for r in records if r.path not in needed and not (folder.path / r.path).exists()]
+    records = [record for record in records if record.path not in absent]
     faults = []
     for record in records:
         try:
@@ -55,6 +61,7 @@ def inspect_folder(folder: Folder) -> dict[str, Any]:
             for name, variant in manifest.variants.items()
         },
         "lineage": dict(manifest.lineage),
+        "absent": absent,
         "files_checked": len(records),
         "faults": faults,
     }

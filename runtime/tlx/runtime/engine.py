@@ -109,6 +109,10 @@ class Engine:
         while pending:
             yield pending.popleft()()
 
+    def nothing(self) -> Outputs:
+        """What comes of no input."""
+        return Outputs([], Encoded([]), np.zeros((0, self.task.width or self._session.width or 1), dtype=np.float32))
+
     def _cutting(self, limits: Limits | None) -> Tokens:
         """The tokenizer that cuts so; one for each of the last few limits is kept."""
         if limits is None or limits == self.limits:
@@ -168,9 +172,7 @@ class Engine:
                 count = len(encoded.rows) if starts is None else int(starts[-1])
                 values = np.empty((count, result.shape[1]), dtype=np.float32)
             values[batch if starts is None else unit_index(starts, batch)] = result
-        if values is None:
-            values = np.zeros((0, self.task.width or 1), dtype=np.float32)
-        return Outputs(inputs, encoded, values)
+        return self.nothing() if values is None else Outputs(inputs, encoded, values)
 
     def _open(self, threads: int) -> Session:
         task = self.task

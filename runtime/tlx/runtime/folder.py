@@ -220,7 +220,11 @@ class Folder(NamedTuple):
 def open_folder(path: str | Path) -> Folder:
     """The folder with its manifest. Raises FolderError when there is none, or not of this version."""
     folder = Path(path)
-    if not folder.exists():
+    try:
+        there = folder.exists()
+    except OSError as error:
+        raise FolderError(f"{folder} cannot be looked into: {error.strerror}") from error
+    if not there:
         raise FolderError(f"{folder} does not exist: give the path of a model folder (one that holds {MANIFEST})")
     if not folder.is_dir():
         raise FolderError(f"{folder} is a file: give the path of a model folder (one that holds {MANIFEST})")
@@ -229,6 +233,8 @@ def open_folder(path: str | Path) -> Folder:
         text = manifest_path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise FolderError(plain_folder(folder)) from error
+    except PermissionError as error:
+        raise FolderError(f"{manifest_path} cannot be read: {error.strerror}; give this user the right to") from error
     except (OSError, UnicodeDecodeError) as error:
         raise FolderError(f"{manifest_path} cannot be read ({error}): export or copy the folder again") from error
     return Folder(path=folder, manifest=Manifest.from_json(text, str(manifest_path)))

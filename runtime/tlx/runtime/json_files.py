@@ -79,7 +79,9 @@ def _rows_in(path: Path, document: Any, split: str) -> list[Any]:
         if split_named(list(document), "train") is not None:
             name = split_named(list(document), split)
             if name is None:
-                raise DataError(f"{path} holds the splits {', '.join(document)}, and no {split}: name another file for it")
+                raise DataError(
+                    f"{path} holds the splits {', '.join(document)}, and no {split}: name another file for it"
+                )
             return list(document[name])
         plain = all(not isinstance(item, (dict, list)) for item in values[0])
         if plain and len({len(value) for value in values}) == 1 and len(values[0]) > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
+from tlx.runtime.errors import UsageError
 from tlx.runtime.folder import open_folder
 from tlx.runtime.predictor import Predictor
 
@@ -21,4 +22,7 @@ def load(
 
     Raises UsageError, FolderError, IntegrityError, DeviceError or MissingExtraError, each in one line.
     """
-    return Predictor.open(open_folder(Path(folder)), variant, device, threads)
+    if not isinstance(folder, (str, PathLike)):
+        raise UsageError(f"the folder is {folder!r}: wanted its path")
+    # Another session is started when many texts come: the folder must be found then, too, whatever the current one is.
+    return Predictor.open(open_folder(Path(folder).absolute()), variant, device, threads)

@@ -241,6 +241,11 @@ def _flat(record: Record) -> Record:
 
 @contextmanager
 def _written_atomically(path: Path) -> Iterator[IO[str]]:
+    path = path.resolve()  # where it is a link, what it leads to
+    if path.exists() and not path.is_file():  # a pipe, say
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            yield stream
+        return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", newline="") as stream:

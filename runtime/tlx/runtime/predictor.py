@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from tlx.runtime.errors import FolderError, UsageError
 from tlx.runtime.folder import Folder, Manifest, VariantName
 from tlx.runtime.session import Device, resolve_device
 from tlx.runtime.tasks import Task, task_of
-from tlx.runtime.tasks.limits import Limits
+from tlx.runtime.tasks.limits import Limits, is_count
 from tlx.runtime.tasks.task import Input, Outputs, join_outputs
 from tlx.runtime.tokens import open_tokens
 
@@ -50,7 +50,7 @@ class Predictor:
 
         Raises UsageError (variant, device, threads), FolderError (damaged files), DeviceError, MissingExtraError.
         """
-        if threads is not None and (type(threads) is not int or threads < 1):
+        if threads is not None and not is_count(threads):
             raise UsageError(f"threads is {threads!r}: wanted a whole number from 1, or None for all usable cores")
         resolved = resolve_device(device)
         chosen = folder.variant(_variant_for(folder, variant, resolved))
@@ -98,7 +98,8 @@ class Predictor:
         if not hasattr(inputs, "__len__"):
             return self._stream(items, limits, options)
         parts = engine.many(windows(items, task.inputs_at_once), limits, ahead=1)
-        return task.joined([task.answers(part, **options) for part in parts])
+        found = [task.answers(part, **options) for part in parts]
+        return task.joined(found or [task.answers(engine.nothing(), **options)])
 
     def check(self, options: Mapping[str, Any]) -> None:
         """Raises UsageError for keywords with which a call would be refused."""
@@ -106,7 +107,8 @@ class Predictor:
 
     def run(self, inputs: Iterable[Any]) -> Outputs:
         """What the model gives for the inputs, before any answer is made of it."""
-        return join_outputs(list(self._engine.many(windows(self._taken(inputs)), ahead=1)), self.task.width)
+        parts = list(self._engine.many(windows(self._taken(inputs)), ahead=1))
+        return join_outputs(parts, None) if parts else self._engine.nothing()
 
     def logits(self, inputs: Any) -> NDArray[np.float32]:
         """The values of `run`, `(units, width)` float32: for text-classification one row of logits a text."""
@@ -118,10 +120,15 @@ class Predictor:
 
     def _taken(self, inputs: Iterable[Any]) -> Iterator[Input]:
         """The inputs, each checked as it is read."""
-        if isinstance(inputs, (str, bytes, Mapping)) or not isinstance(inputs, Iterable):
-            wanted = self.task.wanted
-            raise UsageError(f"found a {type(inputs).__name__}: wanted {wanted}, a list or an iterator of them")
-        return self._each_taken(inputs)
+        wanted, kind = self.task.wanted, type(inputs).__name__
+        if hasattr(inputs, "columns"):  # a table would give the names of its columns
+            raise UsageError(f"found a {kind}: give one of its columns, as in model(table['text'])")
+        if isinstance(inputs, (str, bytes, Mapping, Set)) or not hasattr(inputs, "__iter__"):
+            raise UsageError(f"found a {kind}: wanted {wanted}, a list or an iterator of them")
+        try:
+            return self._each_taken(iter(inputs))
+        except TypeError:  # numpy's array of no dimension
+            raise UsageError(f"found a {kind} that holds no items: wanted {wanted}, a list or an iterator") from None
 
     def _each_taken(self, inputs: Iterable[Any]) -> Iterator[Input]:
         take = self.task.take

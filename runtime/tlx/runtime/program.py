@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import io
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tlx.runtime.errors import TlxError
@@ -25,10 +27,27 @@ ORDER = ("train", "export", "runtime")  # of the groups in --help; others follow
 def main() -> None:
     """Runs the command line. Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted."""
     warnings.formatwarning = _format_warning
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started this
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    with suppress(ValueError, OSError):
+        signal.signal(signal.SIGTERM, _terminated)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a pipe on Windows, a C locale: answers hold every character
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-    sys.exit(run(sys.argv[1:]))
+    try:
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # before anything was begun
+        code = _fail("interrupted", 130)
+    sys.exit(code)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: what is half done is cleared away as after Ctrl-C."""
+
+
+def _terminated(number: int, frame: Any) -> None:
+    raise Terminated
 
 
 def run(arguments: list[str]) -> int:
@@ -45,7 +64,9 @@ def run(arguments: list[str]) -> int:
         return _fail(str(error), error.exit_code)
     except command_line_fault as error:
         return _fail(_usage_message(error, missing), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort) as error:
+        if isinstance(error, Terminated) or isinstance(error.__context__, Terminated):
+            return _fail("terminated", 143)
         code = 130
     except (BrokenPipeError, SystemExit) as error:
         # The reader has enough (as in `tlx predict … | head`); typer makes a quiet SystemExit of it.

@@ -38,6 +38,12 @@ class Session(NamedTuple):
     inputs: Mapping[str, type[np.integer[Any]]]
     outputs: list[str]
 
+    @property
+    def width(self) -> int | None:
+        """The columns of the first output, where the model says."""
+        shape = next((item.shape for item in self.inference.get_outputs() if item.name == self.outputs[0]), [None])
+        return shape[-1] if isinstance(shape[-1], int) else None
+
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
         """The outputs, float32, batch first, for feeds of `(batch, tokens)`. Raises FolderError when it fails."""
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -16,8 +17,7 @@ from tlx.runtime.folder import MANIFEST
 __all__ = ["check_out", "clear_stale", "staged_folder"]
 
 STAGED = ".tlx-staged-"
-MARKS = (MANIFEST, "config.json")
-"""A folder with one of these at its top was made by tlx or transformers."""
+CONFIG = "config.json"
 
 
 def check_out(out: Path, *, overwrite: bool, used: Iterable[str | Path] = ()) -> None:
@@ -36,9 +36,9 @@ def check_out(out: Path, *, overwrite: bool, used: Iterable[str | Path] = ()) ->
         there = sorted(item.name for item in out.iterdir())
     except OSError as error:
         raise FolderError(f"{out} cannot be read: {error.strerror}") from error
-    if there and not set(MARKS) & set(there):
+    if there and MANIFEST not in there and not _is_models(out / CONFIG):
         raise UsageError(
-            f"{out} is no model folder (it holds {there[0]}, and no {' or '.join(MARKS)}), and --overwrite replaces "
+            f"{out} is no model folder (it holds {there[0]}, and no {MANIFEST} or a model's {CONFIG}), and --overwrite replaces "
             "model folders only: choose another --out"
         )
     place = out.resolve()
@@ -47,6 +47,15 @@ def check_out(out: Path, *, overwrite: bool, used: Iterable[str | Path] = ()) ->
     for item in map(Path, used):
         if item.exists() and item.resolve().is_relative_to(place):
             raise UsageError(f"--overwrite would delete {item}, which this run reads, with {out}: choose another --out")
+
+
+def _is_models(config: Path) -> bool:
+    """Whether it is a configuration of transformers: other programs have files of that name, too."""
+    try:
+        found = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and not found.keys().isdisjoint({"model_type", "architectures"})
 
 
 def clear_stale(out: Path) -> None:

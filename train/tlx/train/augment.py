@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 from bisect import bisect
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from itertools import accumulate
 from typing import TypeVar
 
@@ -34,8 +34,8 @@ _SOURCES = 100_000
 """Texts that are read at most: contexts and walks are kept in memory for each."""
 _UNITS = 2_000_000
 """Words that are read at most, over all texts."""
-_PATIENCE = 50
-"""Texts already seen, in a row for each that was found, before the data count as exhausted."""
+_PATIENCE, _IN_A_ROW = 50, 10_000
+"""So many texts a wanted one, and so many seen before in a row, are made before the data count as exhausted."""
 
 
 def augment(
@@ -45,17 +45,25 @@ def augment(
     seed: int,
     gold: Sequence[Hashable] | None = None,
     neighbours: Neighbours | None = None,
+    unwanted: Collection[str] = (),
 ) -> list[str]:
-    """`count` new texts, distinct, none of them among `texts`; the same for the same arguments.
+    """`count` new texts, distinct, none of them among `texts` or `unwanted`; the same for the same arguments.
 
     `gold` (a label each) lets half of the splices stay within a label. No text is empty, or has more units than the
     longest of `texts`. Fewer come back when the data are too small to yield `count`. Raises UsageError.
     """
-    return Augmenter(texts, seed=seed, gold=gold, neighbours=neighbours).take(count)
+    return Augmenter(texts, seed=seed, gold=gold, neighbours=neighbours, unwanted=unwanted).take(count)
 
 
-def augment_pairs(pairs: Sequence[Pair], *, count: int, seed: int, neighbours: Neighbours | None = None) -> list[Pair]:
-    """`count` new pairs of texts, distinct, none of them among `pairs`; the same for the same arguments.
+def augment_pairs(
+    pairs: Sequence[Pair],
+    *,
+    count: int,
+    seed: int,
+    neighbours: Neighbours | None = None,
+    unwanted: Collection[Pair] = (),
+) -> list[Pair]:
+    """`count` new pairs of texts, distinct, none of them among `pairs` or `unwanted`; the same for the same arguments.
 
     A pair with one of its texts altered; the first text of one with the second of another (put together anew, as Thakur et al.
     2021, arXiv:2010.08240, do for a cross-encoder to label); a text beside an altered copy of itself; or a pair in the other
@@ -68,19 +76,20 @@ def augment_pairs(pairs: Sequence[Pair], *, count: int, seed: int, neighbours: N
         pair = _new_pair(pairs, source, chance)
         return pair if all(text.strip() for text in pair) else ()
 
-    return _distinct(whole, set(pairs), count) if pairs else []
+    return _distinct(whole, {*pairs, *unwanted}, count) if pairs else []
 
 
 def _distinct(make: Callable[[], Made], seen: set[Made], count: int) -> list[Made]:
     """Up to `count` of what `make` gives that is not empty and not among `seen`, where they stand from then on."""
     found: list[Made] = []
-    patience = _PATIENCE * max(count, 20)
-    while len(found) < count and patience:
-        patience -= 1
+    left, misses = _PATIENCE * max(count, 20), 0
+    while len(found) < count and left and misses < _IN_A_ROW:
         made = make()
+        left, misses = left - 1, misses + 1
         if made and made not in seen:
             seen.add(made)
             found.append(made)
+            misses = 0
     return found
 
 
@@ -110,12 +119,14 @@ class Augmenter:
         seed: int,
         gold: Sequence[Hashable] | None = None,
         neighbours: Neighbours | None = None,
+        unwanted: Collection[str] = (),
     ) -> None:
         if gold is not None and len(gold) != len(texts):
             raise UsageError(f"{len(texts)} texts but {len(gold)} labels: wanted one for each")
         self._random = random.Random(seed)
         self._units = Units(texts)
-        self._seen = {*texts, *(self._units.join(self._units.split(text)) for text in texts)}
+        self._seen = {*texts, *unwanted}
+        self._seen |= {self._units.join(self._units.split(text)) for text in self._seen}
         rows = [row for row, text in enumerate(texts) if text.strip()]
         if len(rows) > _SOURCES:
             rows = sorted(self._random.sample(rows, _SOURCES))

@@ -171,16 +171,31 @@ class Rows:
     def batch(self, groups: Ints) -> Batch:
         """The batch of those groups, in that order."""
         rows = self.members(groups)
-        aligned = self.teacher is not None
+        words, teacher_words = self._words(rows)
         return Batch(
             inputs=self.student.padded(rows),
             gold=None if self.gold is None else self.gold.of(rows),
             teacher_outputs=None if self.teacher_outputs is None else self.teacher_outputs.of(rows),
             teacher_vectors=None if self.teacher_vectors is None else self.teacher_vectors.of(rows),
             teacher=self.teacher.padded(rows) if self.teacher is not None else None,
-            words=self.student.padded_words(rows) if aligned else None,
-            teacher_words=self.teacher.padded_words(rows) if self.teacher is not None else None,
+            words=words,
+            teacher_words=teacher_words,
         )
+
+    def _words(self, rows: Ints) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
+        """The words of both models' tokens, where there are a teacher's, numbered anew from 0 in each row: a text that is cut has
+        no more numbers than tokens."""
+        if self.teacher is None:
+            return None, None
+        own, other = self.student.padded_words(rows), self.teacher.padded_words(rows)
+        if self.student.words is None and self.teacher.words is None:
+            return own, other
+        both = torch.cat([own, other], dim=1)
+        ordered, places = both.sort(dim=1)
+        steps = (ordered.diff(dim=1, prepend=ordered[:, :1]) != 0).long()
+        steps[:, 0] = torch.where(ordered[:, 0] < 0, -1, 0)
+        both = torch.empty_like(both).scatter_(1, places, steps.cumsum(dim=1))
+        return both[:, : own.shape[1]], both[:, own.shape[1] :]
 
 
 def tokens_of(tokenizer: PreTrainedTokenizerFast, max_tokens: int, task: Task) -> Tokens:

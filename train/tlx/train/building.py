@@ -21,7 +21,7 @@ from tlx.train.students.embeddings import init_embeddings
 from tlx.train.students.narrow import narrow
 from tlx.train.tasks.task import TrainTask
 from tlx.train.teachers import Teacher
-from tlx.train.vocabulary import count_tokens, extend_tokenizer, prune_tokenizer
+from tlx.train.vocabulary import count_tokens, extend_tokenizer, id_count, prune_tokenizer
 
 __all__ = ["SMALL_VOCABULARY", "Student", "build"]
 
@@ -100,7 +100,7 @@ def _from_base(
     model, missing = load_pretrained(base, task.auto_class(), task.config_changes(), random_weights=random_weights)
     tokenizer, added = extend_tokenizer(load_tokenizer(base), texts)
     if added:
-        _append_rows(model, added)
+        _write_rows(model, id_count(tokenizer) - added, added)
     return model, tokenizer, frozenset(missing)
 
 
@@ -130,12 +130,17 @@ def _small(section: ModelSection, task: TrainTask, teachers: Sequence[Teacher], 
     return Student(model=student, tokenizer=tokenizer, random=True)
 
 
-def _append_rows(model: PreTrainedModel, count: int) -> None:
-    """New embedding rows behind the old: their mean, with a little noise that tells them apart."""
+def _write_rows(model: PreTrainedModel, first: int, count: int) -> None:
+    """Embedding rows for new tokens, from `first` on (a table may have had rows that no token used): the mean of the old ones, with
+    a little noise that tells them apart."""
     old = model.get_input_embeddings().weight.detach()
     fresh = old.mean(0, keepdim=True) + torch.randn(count, old.shape[1]) * old.std() * 0.5
-    rows = torch.cat([torch.arange(len(old)), torch.full((count,), -1)])
-    _set_rows(model, torch.cat([old, fresh]), rows, model.get_input_embeddings().padding_idx)
+    rows = torch.arange(max(len(old), first + count))
+    rows[first : first + count] = -1
+    weight = old.new_empty(len(rows), old.shape[1])
+    weight[: len(old)] = old
+    weight[first : first + count] = fresh
+    _set_rows(model, weight, rows, model.get_input_embeddings().padding_idx)
 
 
 def _keep_rows(model: PreTrainedModel, rows: Ints, tokenizer: PreTrainedTokenizerFast) -> None:

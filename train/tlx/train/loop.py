@@ -259,6 +259,8 @@ def _compared(metric: str, value: float, progress: Progress, rows: int) -> tuple
     best = progress.best
     if best is None or math.isnan(best):
         return True, True
+    if math.isnan(value):
+        return False, False
     share = metric not in LOWER_IS_BETTER
     noise = math.sqrt(best * (1.0 - best) / max(rows, 1)) if share and 0.0 < best < 1.0 else 0.0
     near = not _better(metric, best - noise, value)

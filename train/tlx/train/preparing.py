@@ -18,7 +18,7 @@ from tlx.train.building import Student
 from tlx.train.console import Console
 from tlx.train.defaults import resolve_max_tokens, resolve_training
 from tlx.train.memory import bound_kernels
-from tlx.train.pretrained import token_limit
+from tlx.train.pretrained import alike, token_limit
 from tlx.train.recipe import Recipe
 from tlx.train.tasks.task import TrainTask
 from tlx.train.teachers import Answers, Teacher, ask_teachers, takes_types
@@ -118,7 +118,7 @@ def _aligned_rows(
     Raises UsageError for a task whose teacher must answer beside the student, and cannot.
     """
     own = token_rows(learnt, tokens.pad_id or 0, types=takes_types(student.model))
-    shared = bool(teachers) and teachers[0].tokenizer is student.tokenizer
+    shared = bool(teachers) and _shares_rows(teachers[0], student, tokens.max_tokens)
     # Words are aligned where each input is one row.
     aligned = _wants_states(recipe, task, teachers, student) and (shared or learnt.owners is None)
     if task.beside and teachers and (not (aligned and shared) or len(teachers) > 1 or transfers):
@@ -131,6 +131,13 @@ def _aligned_rows(
     if shared:
         return own, own
     return with_words(own, tokens, inputs), _teacher_rows(teachers[0], task.runtime, tokens.max_tokens, inputs)
+
+
+def _shares_rows(teacher: Teacher, student: Student, max_tokens: int) -> bool:
+    """Whether the teacher takes the student's rows as they are."""
+    if token_limit(teacher.model, teacher.tokenizer) < max_tokens:
+        return False
+    return alike(teacher.tokenizer, student.tokenizer) and takes_types(teacher.model) == takes_types(student.model)
 
 
 def _tell_cut(count: int, total: int, max_tokens: int, limit: int, console: Console) -> None:

@@ -93,6 +93,11 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def alike(first: PreTrainedTokenizerFast, second: PreTrainedTokenizerFast) -> bool:
+    """Whether they make the same tokens of every text."""
+    return first is second or first.backend_tokenizer.to_str() == second.backend_tokenizer.to_str()
+
+
 def token_limit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> int:
     """The most tokens that both can take, special ones included."""
     return limits.token_limit(

@@ -11,14 +11,15 @@ from tlx.runtime.shards import files_matching, is_pattern
 from tlx.train.beforehand import Files, check_start, read_files
 from tlx.train.pretrained import check_model, model_hashes
 from tlx.train.recipe import Recipe
-from tlx.train.split import stratified_split
+from tlx.train.split import same_as, stratified_split
 from tlx.train.tasks import train_task
 from tlx.train.tasks.task import TrainTask
 from tlx.train.writing import Data
 
-__all__ = ["check_models", "hashes_of", "read_data", "reading"]
+__all__ = ["check_models", "hashes_of", "learnt_too", "read_data", "reading"]
 
 LABELS_TOLD = 6
+MANY_LEARNT = 0.05
 
 
 def read_data(recipe: Recipe, files: Files | None = None) -> tuple[Recipe, Data, TrainTask]:
@@ -45,6 +46,18 @@ def read_data(recipe: Recipe, files: Files | None = None) -> tuple[Recipe, Data,
     first, held, more = task.completed(data.train, data.validation, section.columns, recipe.train.seed)
     data = Data(train=first, validation=held, sources=(*data.sources, *more))
     return recipe.updated("model", task=kind.half.name), data, task
+
+
+def learnt_too(train: Examples, validation: Examples) -> str | None:
+    """What to say where many of the validation inputs are learnt from, too: the figures then tell less than they seem to."""
+    learnt = {same_as(item) for item in train.inputs}
+    count = sum(same_as(item) in learnt for item in validation.inputs)
+    if count <= MANY_LEARNT * len(validation):
+        return None
+    return (
+        f"warning: {count} of {len(validation)} inputs of {validation.source} are among the training rows: its figures are better than "
+        "those of new inputs will be; take them out"
+    )
 
 
 def reading(task: TrainTask, examples: Examples) -> str:

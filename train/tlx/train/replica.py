@@ -21,6 +21,10 @@ class Replica:
 
     def __init__(self, original: nn.Module) -> None:
         self.module = copy.deepcopy(original).to(torch.bfloat16)
+        frequencies = {name: value for name, value in original.named_buffers() if name.endswith("inv_freq")}
+        for name, own in self.module.named_buffers():
+            if name in frequencies:  # rotary positions: rounded, they would turn far tokens by a third of a radian
+                own.data = frequencies[name].clone()
         pairs = zip(original.parameters(), self.module.parameters(), strict=True)
         self._pairs = [(true, own) for true, own in pairs if true.requires_grad]
 

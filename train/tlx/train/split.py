@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,17 @@ import numpy as np
 from tlx.runtime.examples import Examples
 from tlx.runtime.tasks.task import Input
 
-__all__ = ["stratified_split"]
+__all__ = ["same_as", "stratified_split"]
+
+OVER = 1.5
+"""Times the share that may be held out where inputs go by name."""
+
+
+def same_as(item: Input) -> Hashable:
+    """What is equal for inputs that are one to a reader: whatever their case and white space, and the order of a pair."""
+    if isinstance(item, str):
+        return " ".join(item.casefold().split())
+    return tuple(sorted(" ".join(text.casefold().split()) for text in item))
 
 
 def stratified_split(
@@ -22,7 +32,7 @@ def stratified_split(
     group: Callable[[Input], str | None] = lambda item: None,
 ) -> tuple[Examples, Examples]:
     """(train, validation), disjoint. Each label gives its share, rounded at random; a label's last row stays in train, and
-    equal inputs go to the same side. Validation is empty where that leaves no row to hold out.
+    inputs that are the same (`same_as`) go to the same side. Validation is empty where that leaves no row to hold out.
 
     `strata` gives the labels of one item of gold. Rows with several are grouped by their rarest; rows with none form
     one group.
@@ -40,17 +50,18 @@ def stratified_split(
 
 
 def _held_names(names: Sequence[str | None], share: float, rng: np.random.Generator) -> list[int]:
-    """Rows of names drawn until they are the share; one name at least stays behind."""
+    """Rows of names drawn until they are the share, or near it; one name at least stays behind. A name that would be much more is
+    left, unless there is none that is less."""
     rows: dict[str | int, list[int]] = defaultdict(list)
     for row, name in enumerate(names):
         rows[row if name is None else name].append(row)
     held: list[int] = []
     drawn = [rows[name] for name in rows]
-    for index in rng.permutation(len(drawn))[:-1]:
-        if held and len(held) >= share * len(names):
-            break
-        held += drawn[int(index)]
-    return held
+    wanted = share * len(names)
+    for index in rng.permutation(len(drawn))[:-1].tolist():
+        if len(held) < wanted and len(held) + len(drawn[index]) <= max(OVER * wanted, 1):
+            held += drawn[index]
+    return held or (min(drawn, key=len) if len(drawn) > 1 else [])
 
 
 def _held_by_label(
@@ -59,9 +70,9 @@ def _held_by_label(
     """Rows drawn label by label, a text with all its copies; every label keeps one row at least."""
     labels = [tuple(strata(item)) for item in examples.gold] if examples.gold is not None else [()] * len(examples)
     staying = Counter(label for found in labels for label in set(found))
-    copies: dict[Input, list[int]] = defaultdict(list)
+    copies: dict[Hashable, list[int]] = defaultdict(list)
     for row, item in enumerate(examples.inputs):
-        copies[item].append(row)
+        copies[same_as(item)].append(row)
     bundles = {rows[0]: rows for rows in copies.values()}
     groups: dict[str, list[int]] = defaultdict(list)
     for first, rows in bundles.items():

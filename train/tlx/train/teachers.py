@@ -22,7 +22,7 @@ from tlx.runtime.errors import FolderError, UsageError
 from tlx.runtime.tasks.task import Encoded, Input, Outputs
 from tlx.train.batches import Rows, encode, token_rows, tokens_of
 from tlx.train.loop import autocast_for, predict_rows
-from tlx.train.pretrained import load_pretrained, load_tokenizer, token_limit
+from tlx.train.pretrained import alike, load_pretrained, load_tokenizer, token_limit
 from tlx.train.tasks.task import TrainTask
 from tlx.train.terms.vectors import HeadTap, head_of
 
@@ -47,7 +47,7 @@ class Teacher:
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """`values`, `(units, outputs)` float32, is the mean of the teachers' values. `vectors`, `(inputs, width)` float16, is what the
+    """`values`, `(units, outputs)` float32, is what the teachers say together (TrainTask.of_teachers). `vectors`, `(inputs, width)` float16, is what the
     first teacher's layer of outputs read, less its mean; None where nobody asked, or where a text has no one vector."""
 
     values: NDArray[np.float32]
@@ -111,12 +111,12 @@ def ask_teachers(
     """
     key = hashlib.sha256(json.dumps([max_tokens, precision, list(inputs)]).encode()).hexdigest()
     cache.mkdir(parents=True, exist_ok=True)
-    total: NDArray[np.float32] | None = None
+    answers: list[NDArray[np.float32]] = []
     found: NDArray[np.float16] | None = None
     for teacher in teachers:
         limit = min(max_tokens, token_limit(teacher.model, teacher.tokenizer))
         tokens = tokens_of(teacher.tokenizer, limit, task.runtime)
-        same = teacher.tokenizer is tokenizer and limit == max_tokens
+        same = limit == max_tokens and alike(teacher.tokenizer, tokenizer)
         encoded = own if same else None
         mark = f"{teacher.edition[:16]}-{key[:32]}.npy"
         head = head_of(teacher.model) if vectors and teacher is teachers[0] else None
@@ -129,7 +129,8 @@ def ask_teachers(
         else:
             encoded = encoded or encode(task.runtime, tokens, inputs)
             rows = Rows(student=token_rows(encoded, tokens.pad_id or 0, types=takes_types(teacher.model)))
-            values, own_vectors = _computed(teacher, task, rows, precision, head, report)
+            told = _in_inputs(report, len(inputs), len(rows))
+            values, own_vectors = _computed(teacher, task, rows, precision, head, told)
             _keep(cache / f"outputs-{mark}", values)
             if own_vectors is not None:
                 _keep(cache / f"vectors-{mark}", own_vectors)
@@ -140,10 +141,22 @@ def ask_teachers(
         if not same and task.runtime.units(own) is not None:
             encoded = encoded or encode(task.runtime, tokens, inputs)
             values = task.aligned(Outputs(inputs, encoded, values), own)
-        total = values if total is None else total + values
-    if total is None:
+        answers.append(values)
+    if not answers:
         raise UsageError("no teacher was given: pass --teacher")
-    return Answers(values=(total / len(teachers)).astype(np.float32), vectors=found)
+    return Answers(values=task.of_teachers(answers), vectors=found)
+
+
+def _in_inputs(report: Callable[[int], None], inputs: int, rows: int) -> Callable[[int], None]:
+    """Takes rows that are done, of which an input may have several, and reports inputs."""
+    done = 0
+
+    def note(count: int) -> None:
+        nonlocal done
+        before, done = done, done + count
+        report(done * inputs // max(rows, 1) - before * inputs // max(rows, 1))
+
+    return note
 
 
 def _computed(

@@ -28,7 +28,7 @@ from tlx.train.loop import Fit, Report, fit, judge
 from tlx.train.objective import HiddenStates, Objective
 from tlx.train.preparing import Prepared, prepare
 from tlx.train.probe import probe
-from tlx.train.reading import check_models, hashes_of, read_data, reading
+from tlx.train.reading import check_models, hashes_of, learnt_too, read_data, reading
 from tlx.train.recipe import Recipe
 from tlx.train.runs import begin, check_same_data, claimed, has_checkpoint, recipe_of, run_folder
 from tlx.train.tasks.task import TrainTask
@@ -122,6 +122,8 @@ def _run(
     if resume:
         check_same_data(folder, hashes)
     console.say(reading(task, data.train))
+    if (flattered := learnt_too(data.train, data.validation)) is not None:
+        console.say(flattered)
     console.say(f"{len(data.train)} training and {len(data.validation)} validation rows from {data.train.source}")
     teachers = [load_teacher(source, type(task), accelerator.device, models) for source in recipe.model.teachers]
     recipe = _adopt(recipe, task, teachers, console)

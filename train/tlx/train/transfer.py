@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tlx.runtime.errors import UsageError
-from tlx.runtime.examples import Examples
 from tlx.runtime.tasks.task import Input
 from tlx.train.augment import Neighbours, augment, augment_pairs, embedding_neighbours
 from tlx.train.batches import encode, tokens_of
@@ -40,19 +39,22 @@ def transfer_inputs(
         with console.stage("augment", 1) as advance:
             table = teachers[0].model.get_input_embeddings().weight.detach().float().cpu().numpy()
             neighbours = embedding_neighbours(teachers[0].tokenizer, table, data.train.texts)
-            inputs += _made(task, data.train, count, recipe.augment.seed, neighbours)
+            inputs += _made(task, data, count, recipe.augment.seed, neighbours)
             advance(1, f"{len(inputs)} texts")
     return inputs
 
 
-def _made(task: TrainTask, train: Examples, count: int, seed: int, neighbours: Neighbours) -> Sequence[Input]:
-    """New inputs in the form of the training examples: texts, or pairs of texts."""
-    pairs = [item for item in train.inputs if not isinstance(item, str)]
+def _made(task: TrainTask, data: Data, count: int, seed: int, neighbours: Neighbours) -> Sequence[Input]:
+    """New inputs in the form of the training examples: texts, or pairs of texts; none is one of validation."""
+    pairs = [item for item in data.train.inputs if not isinstance(item, str)]
     if pairs:
-        return augment_pairs(pairs, count=count, seed=seed, neighbours=neighbours)
-    kinds = [task.alike(gold) for gold in train.gold or ()] if task.labels else []
-    known = kinds if kinds and None not in kinds else None
-    return augment(train.texts, count=count, seed=seed, gold=known, neighbours=neighbours)
+        held = [item for item in data.validation.inputs if not isinstance(item, str)]
+        return augment_pairs(pairs, count=count, seed=seed, neighbours=neighbours, unwanted=held)
+    kinds = [task.alike(gold) for gold in data.train.gold or ()] if task.labels else []
+    known = kinds if any(kind is not None for kind in kinds) else None
+    return augment(
+        data.train.texts, count=count, seed=seed, gold=known, neighbours=neighbours, unwanted=data.validation.texts
+    )
 
 
 def _mean_tokens(recipe: Recipe, task: TrainTask, data: Data, teacher: Teacher) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import platform
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import metadata_load
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -53,7 +55,15 @@ def write_model(
     recipe = _told(recipe)
     model = student.model.to("cpu")
     if recipe.train.save_precision == "fp16":
-        model = model.half()
+        most = max(float(p.abs().max()) for p in model.parameters() if p.numel())
+        if most > torch.finfo(torch.float16).max:
+            warnings.warn(
+                f"a weight is {most:g}, more than fp16 can hold: the weights are saved in fp32",
+                UserWarning,
+                stacklevel=2,
+            )
+        else:
+            model = model.half()
     model.save_pretrained(stage)
     max_tokens = recipe.model.max_tokens or READS
     name_inputs(student.tokenizer, model)

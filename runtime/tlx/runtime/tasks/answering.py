@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tlx.runtime.errors import DataError, UsageError
 from tlx.runtime.folder import Manifest
 from tlx.runtime.spelling import past_marks
-from tlx.runtime.tasks.limits import Limits, at_most
+from tlx.runtime.tasks.limits import Limits, at_most, is_count
 from tlx.runtime.tasks.question_windows import Window, encode_windows
 from tlx.runtime.tasks.task import Encoded, Floats, Input, Ints, Outputs, Task, unit_starts
 
@@ -166,7 +166,7 @@ class QuestionAnswering(Task):
     ) -> list[Answer] | list[list[Answer]]:
         longest = self.max_answer_len if max_answer_len is None else max_answer_len
         for name, value in (("top_k", top_k), ("max_answer_len", longest)):
-            if type(value) is not int or value < 1:
+            if not is_count(value):
                 raise UsageError(f"{name} is {value!r}: wanted a whole number from 1")
         align = self.align_to_words if align_to_words is None else align_to_words
         nothing = self.no_answer if handle_impossible_answer is None else handle_impossible_answer

@@ -14,6 +14,7 @@ from tlx.runtime.errors import DataError, FolderError, UsageError
 from tlx.runtime.folder import Manifest
 from tlx.runtime.metrics import accuracy, ece, multi_label_f1, single_label_f1
 from tlx.runtime.tasks.activation import activated, activation_of
+from tlx.runtime.tasks.limits import is_count
 from tlx.runtime.tasks.task import Floats, Outputs, Task
 
 if TYPE_CHECKING:
@@ -231,12 +232,12 @@ class TextClassification(Task):
             for row in rejected:
                 flat[row]["label"] = None
             return flat
-        if top_k != "threshold" and top_k is not None and (type(top_k) is not int or top_k < 1):
+        if top_k != "threshold" and top_k is not None and not is_count(top_k):
             raise UsageError(
                 f"top_k is {top_k!r}: wanted a whole number from 1, None for all labels, 'best' or 'threshold'"
             )
         order = np.argsort(-scores, axis=1, kind="stable")
-        if isinstance(top_k, int):
+        if top_k is not None and not isinstance(top_k, str):
             order = order[:, :top_k]
         ranked = np.take_along_axis(scores, order, axis=1)
         kept = np.ones(order.shape, dtype=np.bool_)

@@ -14,6 +14,7 @@ from tlx.runtime.errors import FolderError, UsageError
 from tlx.runtime.metrics import pearson, spearman
 from tlx.runtime.ranking import ranking
 from tlx.runtime.sentence_files import POOLINGS, Pooling, read_limit, read_sentence_files
+from tlx.runtime.tasks.limits import is_count
 from tlx.runtime.tasks.task import Encoded, Floats, Input, Ints, Outputs, Task
 from tlx.runtime.vectors import PRECISIONS, Precision, int8_ranges, neighbours, quantise, shortened, similarity, unit
 
@@ -141,6 +142,10 @@ class FeatureExtraction(Task):
         if all(isinstance(item, str) for item in inputs):
             return super().encode(tokens, inputs, parallel=parallel)
         parts = [(item,) if isinstance(item, str) else item for item in inputs]
+        counts = sorted({0 if isinstance(item, str) else len(item) for item in inputs})
+        if len(counts) > 1:
+            found = " and ".join(f"tuples of {count}" if count else "single texts" for count in counts[:2])
+            raise UsageError(f"found {found}: wanted texts, or tuples of as many texts each")
         rows, truncated = tokens.encode_many([text for item in parts for text in item], parallel=parallel)
         owners = np.repeat(np.arange(len(parts)), [len(item) for item in parts])
         return Encoded(rows, owners=owners, truncated=truncated)
@@ -176,7 +181,7 @@ class FeatureExtraction(Task):
                 "the manifest has no int8 ranges for such vectors: pass ranges (tlx.runtime.vectors.int8_ranges of some "
                 "hundred of them), or export again with --data"
             )
-        if not len(outputs.inputs):
+        if not len(outputs.inputs) and outputs.values.shape[1] < 2:  # nobody knows how wide
             return np.zeros((0, 0), dtype=np.float32)
         values, normalise = (unit(outputs.values), False) if left else (outputs.values, normalise)
         vectors = self.vectors(values, normalise=normalise, dimensions=size)
@@ -282,9 +287,9 @@ def _size(dimensions: Any, truncate_dim: Any) -> int | None:
     if dimensions is not None and truncate_dim is not None:
         raise UsageError("both dimensions and truncate_dim were given: give one of them")
     name, size = ("truncate_dim", truncate_dim) if dimensions is None else ("dimensions", dimensions)
-    if size is not None and (type(size) is not int or size < 1):
+    if size is not None and not is_count(size):
         raise UsageError(f"{name} is {size!r}: wanted a whole number from 1, or None")
-    return size
+    return None if size is None else int(size)
 
 
 def _text(ranges: Floats) -> str:

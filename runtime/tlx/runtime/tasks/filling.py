@@ -15,13 +15,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlx.runtime.errors import DataError, FolderError, UsageError
-from tlx.runtime.tasks.limits import Limits
+from tlx.runtime.tasks.limits import Limits, is_count
 from tlx.runtime.tasks.masking import (
     IGNORED,
     Masks,
@@ -136,7 +137,10 @@ class FillMask(Task):
     def take(self, item: Any) -> Input:
         if isinstance(item, tuple) and len(item) == 1 and isinstance(item[0], str):
             return item
-        return super().take(item)
+        found = super().take(item)
+        if self.mask_token not in found:
+            raise UsageError(f"{found[:60]!r} has no mask token: write {self.mask_token} where a word is wanted")
+        return found
 
     def golden(self, texts: Sequence[str]) -> list[Input]:
         return [f"{self.mask_token} {text}" for text in texts]
@@ -146,6 +150,8 @@ class FillMask(Task):
 
     def limited(self, limits: Limits, *, tokenizer_kwargs: Any = None) -> Limits:  # type: ignore[override]
         """`tokenizer_kwargs` may hold truncation, max_length (the tokens of a window) and padding, as in the pipeline."""
+        if not isinstance(tokenizer_kwargs, (Mapping, NoneType)):
+            raise UsageError(f"tokenizer_kwargs is {tokenizer_kwargs!r}: wanted a dict, e.g. {{'max_length': 64}}")
         asked = dict(tokenizer_kwargs or {})
         asked.pop("padding", None)
         strange = sorted(set(asked) - {"truncation", "max_length"})
@@ -205,7 +211,7 @@ class FillMask(Task):
 
     def answers(self, outputs: Outputs, *, top_k: int = 5, targets: str | Sequence[str] | None = None) -> list[Any]:
         """One answer for each input. Raises UsageError for a wrong option, and for a text that was only scored."""
-        if type(top_k) is not int or top_k < 1:
+        if not is_count(top_k):
             raise UsageError(f"top_k is {top_k!r}: wanted a whole number from 1")
         words = [targets] if isinstance(targets, str) else targets
         if words is not None and (not len(words) or not all(isinstance(word, str) for word in words)):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tlx.runtime.errors import UsageError
 
-__all__ = ["Limits", "at_most", "truncation_of"]
+__all__ = ["Limits", "at_most", "is_count", "truncation_of"]
 
 STRATEGIES = ("longest_first", "only_first", "only_second")
 
@@ -22,11 +24,16 @@ class Limits(NamedTuple):
 
 def at_most(name: str, value: Any, most: int, *, least: int = 1) -> int:
     """The value of a keyword that counts tokens. Raises UsageError for what is no number from `least` to `most`."""
-    if type(value) is not int or value < least:
+    if not is_count(value, least):
         raise UsageError(f"{name} is {value!r}: wanted a whole number from {least}")
     if value > most:
         raise UsageError(f"{name} is {value}: the model reads {most} tokens; choose at most that, or leave it out")
-    return value
+    return int(value)
+
+
+def is_count(value: Any, least: int = 1) -> bool:
+    """Whether it is a whole number, Python's or numpy's, of `least` or more."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and int(value) >= least
 
 
 def truncation_of(value: Any, texts: int, own: str) -> str:

@@ -125,12 +125,22 @@ class TrainAnswering(TrainTask):
         ]
         return np.concatenate(parts)
 
+    def metrics(
+        self, outputs: Outputs, examples: Examples, teacher_values: NDArray[np.float32] | None
+    ) -> dict[str, float]:
+        return self._tuned(outputs, examples).metrics(outputs, examples)
+
     def tune(self, outputs: Outputs, examples: Examples) -> None:
-        """With questions that have no answer: the `null_threshold` with the best F1, as SQuAD 2.0's script finds it."""
-        gold = examples.gold or ()
-        if not self.runtime.no_answer or all(gold) or not any(gold):
-            return
-        runtime = self.runtime
+        tuned = self._tuned(outputs, examples)
+        if tuned is not self.runtime:
+            self.runtime, self.settings["null_threshold"] = tuned, tuned.null_threshold
+
+    def _tuned(self, outputs: Outputs, examples: Examples) -> QuestionAnswering:
+        """The runtime half; with questions that have no answer, with the `null_threshold` of the best F1, as SQuAD 2.0's script finds
+        it."""
+        gold, runtime = examples.gold or (), self.runtime
+        if not runtime.no_answer or all(gold) or not any(gold):
+            return runtime
         found = runtime.candidates(
             outputs, top_k=1, max_answer_len=runtime.max_answer_len, align_to_words=runtime.align_to_words
         )
@@ -144,8 +154,7 @@ class TrainAnswering(TrainTask):
             [answer_score(b["answer"] if b else "", texts)[1] for b, texts in zip(best, right, strict=True)],
             [answer_score("", texts)[1] for texts in right],
         )
-        self.settings["null_threshold"] = threshold
-        self.runtime = replace(runtime, null_threshold=threshold)
+        return replace(runtime, null_threshold=threshold)
 
 
 def _tokens_of(window: Window, answers: Gold) -> tuple[int, int]:

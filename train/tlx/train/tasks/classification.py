@@ -20,6 +20,7 @@ from tlx.runtime.tasks.classification import TextClassification
 from tlx.runtime.tasks.task import Encoded, Outputs
 from tlx.train.batches import Batch, Ragged
 from tlx.train.recipe import options_from
+from tlx.train.split import same_as
 from tlx.train.tasks.task import TrainTask
 from tlx.train.tuning import best_temperature, keeping_threshold, label_thresholds, rejecting_threshold
 from tlx.train.unlabelled import read_unlabelled
@@ -218,8 +219,9 @@ class TrainClassification(TrainTask):
         return _joined(train, first), _joined(validation, second), (outside,)
 
     def _read_outside(self, source: str, columns: Mapping[str, str]) -> Examples:
-        """The texts of a file (its labels do not matter), with the gold None."""
+        """The texts of a file (its labels do not matter), each once, with the gold None."""
         found = read_unlabelled(source, self.runtime, columns)
+        found = found.select(list({same_as(item): row for row, item in enumerate(found.inputs)}.values()))
         if not len(found):
             raise DataError(f"{source} holds no text: wanted texts out of scope")
         return replace(found, gold=[None] * len(found))

@@ -19,7 +19,7 @@ from tlx.runtime.folder import MANIFEST, open_folder
 from tlx.runtime.metrics import pearson
 from tlx.runtime.sentence_files import Pooling, read_sentence_files, write_sentence_files
 from tlx.runtime.tasks.embedding import FeatureExtraction
-from tlx.runtime.tasks.task import Encoded, Outputs
+from tlx.runtime.tasks.task import Encoded, Input, Outputs
 from tlx.runtime.vectors import unit
 from tlx.train.batches import Batch, Ragged, Rows
 from tlx.train.recipe import options_from
@@ -107,12 +107,7 @@ class TrainEmbedding(TrainTask):
             self._pool_by(_pooling_of(source))
 
     def check_teacher(self, model: PreTrainedModel, source: str) -> None:
-        width = int(model.config.hidden_size)
-        if self._teacher_width not in (None, width):
-            raise DataError(
-                f"teacher {source} gives {width} dimensions, another {self._teacher_width}: give teachers of one width"
-            )
-        self._teacher_width = width
+        self._teacher_width = (self._teacher_width or 0) + int(model.config.hidden_size)
         self._poolings[model] = _pooling_of(source)
 
     def begin(self, model: PreTrainedModel, fresh: Collection[str]) -> None:
@@ -127,6 +122,10 @@ class TrainEmbedding(TrainTask):
 
     def write_extras(self, folder: Path, model: PreTrainedModel, max_tokens: int) -> None:
         write_sentence_files(folder, int(model.config.hidden_size), max_tokens, self.settings)
+
+    def split_group(self, item: Input) -> str | None:
+        """Pairs and triplets of one first text stay together: else validation would ask for what was learnt."""
+        return None if isinstance(item, str) else item[0]
 
     def strata(self, gold: Any) -> Sequence[str]:
         return (gold,) if isinstance(gold, str) else ()
@@ -183,6 +182,10 @@ class TrainEmbedding(TrainTask):
         low, high = self._bounds
         return cosine_error(parts, (gold[:, 0] - low) / (high - low))
 
+    def of_teachers(self, values: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Vectors of length one side by side: their cosines are the means of the teachers' own, whose spaces need not be one."""
+        return values[0] if len(values) == 1 else np.concatenate([unit(part) for part in values], axis=1)
+
     def soft_loss(
         self, outputs: torch.Tensor, teacher_outputs: torch.Tensor, batch: Batch, temperature: float
     ) -> torch.Tensor:
@@ -230,6 +233,8 @@ def _kind(examples: Examples) -> Kind:
 def _bounds(examples: Examples) -> tuple[float, float]:
     """What cosines 0 and 1 stand for: the scores' least and greatest where they leave the cosine's own range."""
     low, high = min(examples.gold or (0.0,)), max(examples.gold or (1.0,))
+    if low == high:
+        raise DataError(f"{examples.source}: every score is {low:g} ({len(examples)} rows): wanted two different ones")
     return (0.0, 1.0) if low >= -1.0 and high <= 1.0 else (low, high)
 
 

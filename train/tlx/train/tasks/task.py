@@ -158,6 +158,10 @@ class TrainTask(ABC):
     ) -> tuple[torch.Tensor, Any]:
         """(outputs, all that the model returned)."""
 
+    def of_teachers(self, values: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """What several teachers say, from the values of each, `(units, width)` float32: their mean."""
+        return (sum(values[1:], values[0]) / len(values)).astype(np.float32)
+
     @property
     def rows_a_step(self) -> int:
         """Rows of a batch on average, for transformers, where the recipe does not say."""

@@ -25,7 +25,8 @@ def mean_per_word(states: torch.Tensor, words: torch.Tensor, count: int) -> tupl
     `states` is (rows, tokens, hidden), `words` (rows, tokens) int64 with -1 for padding. This is what lets two models
     with different tokenizers be compared: both split the same words.
     """
-    if words.shape[1] == count and bool((words.max(dim=1).values + 1 == (words >= 0).sum(dim=1)).all()):
+    places = torch.arange(words.shape[1], device=words.device)
+    if words.shape[1] == count and bool(((words == places) | (words < 0)).all()):
         return states, words >= 0  # every token is its own word
     index = words.clamp(min=0)
     weight = (words >= 0).to(states.dtype)
@@ -38,10 +39,10 @@ def mean_per_word(states: torch.Tensor, words: torch.Tensor, count: int) -> tupl
 def _word_by_word(
     own: torch.Tensor, other: torch.Tensor, words: torch.Tensor, teacher_words: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(own, other, which words both have), float32 means per word; words beyond the shorter text's last join it."""
-    count = int(min(words.max(), teacher_words.max())) + 1
-    ours, there = mean_per_word(own.float(), words.clamp(max=count - 1), count)
-    theirs, there_too = mean_per_word(other.float(), teacher_words.clamp(max=count - 1), count)
+    """(own, other, which words both have), float32 means per word."""
+    count = int(max(words.max(), teacher_words.max())) + 1
+    ours, there = mean_per_word(own.float(), words, count)
+    theirs, there_too = mean_per_word(other.float(), teacher_words, count)
     return ours, theirs, there & there_too
 
 

@@ -55,10 +55,10 @@ def test_a_smaller_vocabulary_gives_the_same_logits_for_what_it_keeps(family: st
 def test_a_larger_vocabulary_leaves_the_old_logits_and_survives_saving(family: str, tmp_path: Any) -> None:
     from transformers import AutoModelForMaskedLM
 
-    from tlx.train.building import _append_rows
+    from tlx.train.building import _write_rows
 
     (whole, tokenizer), (extended, _) = language_model(family), language_model(family)
-    _append_rows(extended, 7)
+    _write_rows(extended, len(tokenizer), 7)
     tied = extended.get_output_embeddings().weight.data_ptr() == extended.get_input_embeddings().weight.data_ptr()
     assert tied == (whole.get_output_embeddings().weight.data_ptr() == whole.get_input_embeddings().weight.data_ptr())
     extended.save_pretrained(tmp_path)

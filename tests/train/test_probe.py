@@ -43,7 +43,7 @@ def test_the_head_is_the_logistic_regression_of_the_features(
 
     old = module.fit
     monkeypatch.setattr(module, "fit", begin)
-    settings = {"epochs": 1, "precision": "fp32", "probe": probes}
+    settings = {"epochs": 1, "precision": "fp32", "probe": probes, "label_smoothing": 0.0}
     train(recipe(data, base, train=settings), tmp_path / "m", console=QUIET)
     ((features, gold, state),) = found
     for name, value in AutoModel.from_pretrained(base).state_dict().items():

@@ -505,7 +505,8 @@ def test_a_folder_that_exists_is_kept_unless_told_otherwise(base: Path, data: Pa
     with pytest.raises(UsageError, match="is no model folder"):
         train(recipe(data, base), out, overwrite=True, console=QUIET)
     assert (out / "mine.txt").read_text() == "precious"
-    (out / "mine.txt").rename(out / "config.json")
+    (out / "mine.txt").unlink()
+    (out / "config.json").write_text('{"model_type": "precious"}')
     train(recipe(data, base).updated("train", epochs=1), out, overwrite=True, console=QUIET)
     assert (out / "tlx.json").exists()
     assert "precious" not in (out / "config.json").read_text()

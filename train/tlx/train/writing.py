@@ -55,7 +55,7 @@ def write_model(
     recipe = _told(recipe)
     model = student.model.to("cpu")
     if recipe.train.save_precision == "fp16":
-        most = max(float(p.abs().max()) for p in model.parameters() if p.numel())
+        most = max(float(p.detach().abs().max()) for p in model.parameters() if p.numel())
         if most > torch.finfo(torch.float16).max:
             warnings.warn(
                 f"a weight is {most:g}, more than fp16 can hold: the weights are saved in fp32",

@@ -235,3 +235,26 @@ def test_a_run_that_only_loses_keeps_the_weights_that_it_began_with(base: Path, 
     assert kept.best_epoch == 0
     before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("good", "kept"))
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_teachers_of_other_spaces_give_the_mean_of_their_cosines(tmp_path: Path) -> None:
+    task, draw = TrainEmbedding(examples(plain, tmp_path), {}), np.random.default_rng(0)
+    first = draw.normal(size=(6, 8)).astype(np.float32)
+    turn = np.linalg.qr(draw.normal(size=(8, 8)))[0].astype(np.float32)
+    both = task.of_teachers([first, 3.0 * first @ turn, draw.normal(size=(6, 4)).astype(np.float32)])
+    assert both.shape == (6, 20)
+
+    def cosines(vectors: np.ndarray) -> np.ndarray:
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return unit @ unit.T
+
+    np.testing.assert_allclose(cosines(both[:, :16]), cosines(first), atol=1e-5)
+    np.testing.assert_allclose(cosines(both), (2 * cosines(first) + cosines(both[:, 16:])) / 3, atol=1e-5)
+    assert task.of_teachers([first]) is first
+
+
+def test_two_teachers_teach_an_encoder_what_is_near_what(base: Path, tmp_path: Path) -> None:
+    source = plain(tmp_path)
+    model = {**TASK, "base": str(base), "teachers": [str(base), str(base)]}
+    result = train(recipe(source, model=model, train={"epochs": 1}), tmp_path / "m", console=QUIET)
+    assert set(result.metrics) == {"teacher_similarity"}

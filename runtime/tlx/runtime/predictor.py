@@ -52,6 +52,7 @@ class Predictor:
         """
         if threads is not None and not is_count(threads):
             raise UsageError(f"threads is {threads!r}: wanted a whole number from 1, or None for all usable cores")
+        threads = None if threads is None else int(threads)
         resolved = resolve_device(device)
         chosen = folder.variant(_variant_for(folder, variant, resolved))
         task = task_of(folder.manifest)

@@ -18,7 +18,8 @@ from tlx.runtime.tasks.answering import QuestionAnswering
 from tlx.runtime.tasks.task import Input, Outputs, unit_starts
 from tlx.train.batches import Batch, encode, tokens_of
 from tlx.train.split import stratified_split
-from tlx.train.tasks.answering import IGNORED, TrainAnswering
+from tlx.train.tasks.answering import TrainAnswering
+from tlx.train.terms.labels import IGNORED
 
 ALL_WORDS = sorted({word for group in WORDS.values() for word in group})
 

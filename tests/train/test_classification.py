@@ -22,7 +22,8 @@ from tlx.runtime.tasks.classification import TextClassification
 from tlx.runtime.tasks.task import Encoded, Outputs
 from tlx.train.batches import Batch
 from tlx.train.console import Console
-from tlx.train.tasks.classification import IGNORED, OUTSIDE, TrainClassification
+from tlx.train.tasks.classification import OUTSIDE, TrainClassification
+from tlx.train.terms.labels import IGNORED
 from tlx.train.train import train
 
 STRANGE = [f"{a} {b}" for a in ("why", "who", "sky", "blue", "seven") for b in ("is", "are", "xyz", "0", "q 1")]

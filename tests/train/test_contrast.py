@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from tlx.train.tasks.embedding import _pooled
-from tlx.train.terms.contrast import IGNORED, cosent, cosine_error, label_contrast, ranking_contrast
+from tlx.train.terms.contrast import cosent, cosine_error, cosines, label_contrast, ranking_contrast
+from tlx.train.terms.labels import IGNORED
 
 
 def parts(groups: int, texts: int, seed: int = 0, width: int = 16) -> torch.Tensor:
@@ -52,8 +54,22 @@ def test_ranking_is_multiple_negatives_ranking(texts: int) -> None:
 def test_cosent_is_that_of_sentence_transformers() -> None:
     found, scores = parts(20, 2), torch.arange(20).remainder(5).float()
     expected = losses().CoSENTLoss(Given(), scale=20.0)(features(found), scores)
-    assert float(cosent(F.normalize(found, dim=-1), scores, 20.0)) == pytest.approx(float(expected), rel=1e-4)
-    assert float(cosent(F.normalize(found, dim=-1), torch.ones(20), 20.0)) == 0.0
+    own = cosines(F.normalize(found, dim=-1))
+    assert float(cosent(own, scores, 20.0)) == pytest.approx(float(expected), rel=1e-4)
+    assert float(cosent(own, torch.ones(20), 20.0)) == 0.0
+
+
+def test_cosent_is_the_sum_over_pairs_written_out() -> None:
+    torch.manual_seed(0)
+    outputs, gold = torch.randn(6), torch.tensor([1.0, 2.0, 2.0, 0.0, 5.0, 1.0])
+    total = sum(
+        float(torch.exp(3.0 * (outputs[j] - outputs[i])))
+        for i in range(6)
+        for j in range(6)
+        if float(gold[i]) > float(gold[j])
+    )
+    assert float(cosent(outputs, gold, 3.0)) == pytest.approx(float(np.log1p(total)), rel=1e-5)
+    assert float(cosent(outputs, torch.ones(6), 3.0)) == 0.0
 
 
 def test_the_cosine_error_is_that_of_sentence_transformers() -> None:

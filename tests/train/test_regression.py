@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from tests.train.conftest import recipe, rows, write_csv
 from transformers import AutoModelForSequenceClassification
 
@@ -19,7 +18,7 @@ from tlx.runtime.evaluate import evaluate
 from tlx.runtime.folder import open_folder
 from tlx.runtime.tasks.regression import Regression
 from tlx.train.console import Console
-from tlx.train.tasks.regression import TrainRegression, cosent
+from tlx.train.tasks.regression import TrainRegression
 from tlx.train.train import TrainResult, run_folder, train
 
 VALUES = {"card": -40.0, "lights": 60.0, "music": 260.0}
@@ -150,31 +149,6 @@ def test_a_stopped_run_that_is_resumed_ends_as_one_that_was_not(
     assert resumed.metrics == pytest.approx(whole.metrics)
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "parts")]
     assert weights[0] == weights[1]
-
-
-def test_cosent_is_the_sum_over_pairs_written_out() -> None:
-    torch.manual_seed(0)
-    outputs, gold = torch.randn(6), torch.tensor([1.0, 2.0, 2.0, 0.0, 5.0, 1.0])
-    total = sum(
-        float(torch.exp(3.0 * (outputs[j] - outputs[i])))
-        for i in range(6)
-        for j in range(6)
-        if float(gold[i]) > float(gold[j])
-    )
-    assert float(cosent(outputs, gold, 3.0)) == pytest.approx(float(np.log1p(total)), rel=1e-5)
-    assert float(cosent(outputs, torch.ones(6), 3.0)) == 0.0
-
-
-def test_cosent_is_that_of_sentence_transformers() -> None:
-    from sentence_transformers.sentence_transformer.losses import CoSENTLoss
-
-    torch.manual_seed(1)
-    cosines, gold = torch.rand(8) * 2 - 1, torch.rand(8).round(decimals=1)
-    # Vectors in the plane with these cosines, so that the other's own similarity gives them.
-    first = torch.stack([torch.ones(8), torch.zeros(8)], dim=1)
-    second = torch.stack([cosines, torch.sqrt(1 - cosines**2)], dim=1)
-    expected = CoSENTLoss(torch.nn.Identity(), scale=20.0).compute_loss_from_embeddings([first, second], gold)
-    assert float(cosent(cosines, gold, 20.0)) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_a_constant_score_is_refused(tmp_path: Path, base: Path) -> None:

@@ -20,9 +20,9 @@ from tlx.runtime.tokens import Tokens
 from tlx.train.batches import Batch, encode, tokens_of
 from tlx.train.console import Console
 from tlx.train.students import build_student
-from tlx.train.tasks.classification import IGNORED
 from tlx.train.tasks.joint import TrainIntentSlots
 from tlx.train.tasks.tagging import TrainTagging
+from tlx.train.terms.labels import IGNORED
 from tlx.train.train import train
 from tlx.train.vocabulary import count_tokens, prune_tokenizer
 

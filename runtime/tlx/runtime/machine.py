@@ -19,7 +19,6 @@ __all__ = [
     "memory_bytes",
     "onnxruntime_package",
     "provider_fault",
-    "providers_that_start",
     "quantizes_poorly",
     "usable_cores",
 ]
@@ -101,12 +100,6 @@ def provider_fault(provider: str) -> str | None:
         )
         return f"{onnxruntime_package()} has {provider}, but {reason}"
     return None
-
-
-def providers_that_start() -> list[str]:
-    """The execution providers that a session really runs on here, in ONNX Runtime's order of preference."""
-    available: list[str] = import_onnxruntime().get_available_providers()
-    return [provider for provider in available if provider_fault(provider) is None]
 
 
 def usable_cores() -> int:

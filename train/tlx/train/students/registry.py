@@ -58,25 +58,18 @@ def build_student(
     embedding_size: int | None = None,
     hidden_size: int | None = None,
     head_size: int | None = None,
-    layers: int | None = None,
     head: str = "SequenceClassification",
 ) -> PreTrainedModel:
-    """A student of random weights, registered and ready to train. A size of None is the architecture's default.
+    """A small student of random weights, registered and ready to train. A size of None is the architecture's default.
 
     `head` is the end of transformers' class names: SequenceClassification or TokenClassification.
 
-    `hidden_size` is the convolution's channels, one direction of the GRU, or the transformer's width; a bag has none.
-    `layers` is of the transformer only; `embedding_size` and `head_size` of the others. Raises UsageError for an
+    `hidden_size` is the convolution's channels, or one direction of the GRU; a bag has none. Raises UsageError for an
     unknown `kind` or a size that it does not have.
     """
-    if kind not in ARCHITECTURES:
+    if kind not in _SIZES:
         raise UsageError(f"unknown student {kind!r}: choose one of {', '.join(ARCHITECTURES)}")
-    wanted = {
-        "embedding_size": embedding_size,
-        "hidden_size": hidden_size,
-        "head_size": head_size,
-        "layers": layers,
-    }
+    wanted = {"embedding_size": embedding_size, "hidden_size": hidden_size, "head_size": head_size}
     given = {name: value for name, value in wanted.items() if value is not None}
     has = _SIZES[kind]
     stray = sorted(given.keys() - has.keys())
@@ -84,8 +77,6 @@ def build_student(
         raise UsageError(f"a {kind} student has no {stray[0]}: it has {', '.join(has)}")
     sizes = {has[name]: value for name, value in given.items()}
     register()
-    if kind == "transformer":
-        return _transformer(vocab_size, num_labels, pad_token_id, sizes, head)
     if kind == "bag" and head == "TokenClassification":
         raise UsageError("a bag knows no order of words, so it cannot tag them: choose convolution or gru")
     import transformers
@@ -99,31 +90,7 @@ def build_student(
 
 _SMALL = {"embedding_size": "embedding_size", "head_size": "head_size"}
 _SIZES: dict[str, dict[str, str]] = {
-    "transformer": {"hidden_size": "hidden_size", "layers": "num_hidden_layers"},
     "convolution": {**_SMALL, "hidden_size": "channels"},
     "gru": {**_SMALL, "hidden_size": "hidden_size"},
     "bag": _SMALL,
 }
-
-
-def _transformer(
-    vocab_size: int, num_labels: int, pad_token_id: int, sizes: dict[str, int], head_name: str
-) -> PreTrainedModel:
-    """A BERT with heads of 32 (64 from width 512)."""
-    import transformers
-    from transformers import BertConfig
-
-    sizes = {"hidden_size": 256, "num_hidden_layers": 2, **sizes}
-    width = int(sizes["hidden_size"])
-    head = 64 if width >= 512 else 32
-    if width % head:
-        raise UsageError(f"hidden_size is {width}: wanted a multiple of {head}, the size of an attention head")
-    config = BertConfig(
-        vocab_size=vocab_size,
-        num_labels=num_labels,
-        pad_token_id=pad_token_id,
-        num_attention_heads=width // head,
-        intermediate_size=4 * width,
-        **sizes,
-    )
-    return getattr(transformers, f"BertFor{head_name}")(config)

@@ -21,8 +21,8 @@ from tlx.runtime.tasks.question_windows import Window
 from tlx.runtime.tasks.task import Encoded, Floats, Input, Outputs, unit_starts
 from tlx.train.batches import Batch, Ragged
 from tlx.train.recipe import options_from
-from tlx.train.tasks.classification import IGNORED
 from tlx.train.tasks.task import TrainTask
+from tlx.train.terms.labels import IGNORED
 
 __all__ = ["TRAIN_TASK", "AnsweringOptions", "TrainAnswering"]
 

@@ -22,6 +22,7 @@ from tlx.train.batches import Batch, Ragged
 from tlx.train.recipe import options_from
 from tlx.train.split import same_as
 from tlx.train.tasks.task import TrainTask
+from tlx.train.terms.labels import IGNORED, soft_cross_entropy
 from tlx.train.tuning import best_temperature, keeping_threshold, label_thresholds, rejecting_threshold
 from tlx.train.unlabelled import read_unlabelled
 
@@ -31,10 +32,8 @@ __all__ = [
     "ClassificationOptions",
     "TrainClassification",
     "label_config",
-    "soft_cross_entropy",
 ]
 
-IGNORED = -100
 OUTSIDE = -1
 
 
@@ -271,15 +270,6 @@ class TrainClassification(TrainTask):
             cross = F.binary_cross_entropy_with_logits(student, target)
             return (cross - F.binary_cross_entropy_with_logits(teacher, target)) * temperature**2
         return soft_cross_entropy(outputs, teacher_outputs, temperature)
-
-
-def soft_cross_entropy(outputs: torch.Tensor, teacher_outputs: torch.Tensor, temperature: float) -> torch.Tensor:
-    """T²·KL(teacher ‖ student) of softmax(z / T), mean over lines; both `(lines, classes)`."""
-    student, teacher = outputs / temperature, teacher_outputs / temperature
-    divergence = F.kl_div(
-        F.log_softmax(student, dim=-1), F.log_softmax(teacher, dim=-1), log_target=True, reduction="batchmean"
-    )
-    return divergence * temperature**2
 
 
 def _joined(examples: Examples, more: Examples) -> Examples:

@@ -24,7 +24,8 @@ from tlx.runtime.vectors import unit
 from tlx.train.batches import Batch, Ragged, Rows
 from tlx.train.recipe import options_from
 from tlx.train.tasks.task import TrainTask
-from tlx.train.terms.contrast import IGNORED, cosent, cosine_error, label_contrast, ranking_contrast
+from tlx.train.terms.contrast import cosent, cosine_error, cosines, label_contrast, ranking_contrast
+from tlx.train.terms.labels import IGNORED
 
 __all__ = ["TRAIN_TASK", "EmbeddingOptions", "TrainEmbedding"]
 
@@ -178,7 +179,7 @@ class TrainEmbedding(TrainTask):
         if self.kind != "scores":
             return ranking_contrast(parts, gold, self.options.scale)
         if self.options.loss == "cosent":
-            return cosent(parts, gold[:, 0], self.options.scale)
+            return cosent(cosines(parts), gold[:, 0], self.options.scale)
         low, high = self._bounds
         return cosine_error(parts, (gold[:, 0] - low) / (high - low))
 

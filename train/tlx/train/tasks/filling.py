@@ -28,8 +28,8 @@ from tlx.runtime.tasks.task import Encoded, Ints, unit_starts
 from tlx.runtime.text_files import suffix_of
 from tlx.train.batches import Batch, Ragged
 from tlx.train.recipe import options_from
-from tlx.train.tasks.classification import soft_cross_entropy
 from tlx.train.tasks.task import TrainTask
+from tlx.train.terms.labels import soft_cross_entropy
 from tlx.train.vocabulary import id_count
 
 __all__ = ["TRAIN_TASK", "FillingOptions", "TrainFilling"]

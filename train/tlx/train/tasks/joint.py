@@ -17,8 +17,8 @@ from tlx.runtime.tasks.tagging import INTENT
 from tlx.runtime.tasks.task import Encoded
 from tlx.runtime.tasks.token_windows import SPECIAL
 from tlx.train.batches import Batch, Ragged
-from tlx.train.tasks.classification import IGNORED, soft_cross_entropy
 from tlx.train.tasks.tagging import TrainTokens
+from tlx.train.terms.labels import IGNORED, soft_cross_entropy
 
 __all__ = ["TRAIN_TASK", "TrainIntentSlots"]
 

@@ -20,9 +20,10 @@ from tlx.runtime.tasks.task import Encoded, Outputs
 from tlx.train.batches import Batch, Ragged
 from tlx.train.recipe import options_from
 from tlx.train.tasks.task import TrainTask
+from tlx.train.terms.contrast import cosent
 from tlx.train.tuning import line
 
-__all__ = ["TRAIN_TASK", "RegressionOptions", "TrainRegression", "cosent"]
+__all__ = ["TRAIN_TASK", "RegressionOptions", "TrainRegression"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,16 +132,6 @@ class TrainRegression(TrainTask):
 
     def finish(self, model: PreTrainedModel) -> None:
         _set_head(_head(model)[1], self._slope, self._intercept)
-
-
-def cosent(outputs: torch.Tensor, gold: torch.Tensor, scale: float) -> torch.Tensor:
-    """log(1 + Σ exp(λ·(s_j − s_i))) over the batch's pairs of rows with gold_i > gold_j, a scalar; both `(rows,)`.
-
-    CoSENT (Su 2022, https://kexue.fm/archives/8847, there of cosines), as in sentence-transformers' CoSENTLoss.
-    """
-    differences = scale * (outputs[None, :] - outputs[:, None])
-    wrong = differences[gold[:, None] > gold[None, :]]
-    return torch.logsumexp(torch.cat([outputs.new_zeros(1), wrong]), dim=0)
 
 
 def _head(model: PreTrainedModel) -> tuple[str, nn.Linear]:

@@ -19,8 +19,9 @@ from tlx.runtime.tasks.tagging import TokenClassification, TokenTask
 from tlx.runtime.tasks.task import Encoded, Outputs, unit_starts
 from tlx.runtime.tasks.token_windows import SPECIAL, first_tokens, text_tokens
 from tlx.train.batches import Batch, Ragged
-from tlx.train.tasks.classification import IGNORED, label_config, soft_cross_entropy
+from tlx.train.tasks.classification import label_config
 from tlx.train.tasks.task import TrainTask
+from tlx.train.terms.labels import IGNORED, soft_cross_entropy
 
 __all__ = ["TRAIN_TASK", "TrainTagging", "TrainTokens"]
 

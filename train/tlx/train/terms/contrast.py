@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-__all__ = ["IGNORED", "cosent", "cosine_error", "label_contrast", "ranking_contrast"]
+from tlx.train.terms.labels import IGNORED
 
-IGNORED = -100
+__all__ = ["cosent", "cosine_error", "cosines", "label_contrast", "ranking_contrast"]
 
 
 def ranking_contrast(parts: torch.Tensor, texts: torch.Tensor, scale: float) -> torch.Tensor:
@@ -48,16 +48,19 @@ def label_contrast(vectors: torch.Tensor, labels: torch.Tensor, scale: float) ->
     return -(shares.sum(1)[has] / right.sum(1)[has]).mean()
 
 
-def cosent(parts: torch.Tensor, scores: torch.Tensor, scale: float) -> torch.Tensor:
-    """CoSENT (Huang et al. 2024): log(1 + Σ exp(s·(cos_i − cos_j))) over all i, j where pair i has the lower score.
-
-    `parts` is `(pairs, 2, hidden)`, `scores` `(pairs,)`: only their order counts.
+def cosent(values: torch.Tensor, scores: torch.Tensor, scale: float) -> torch.Tensor:
+    """CoSENT (Su 2022, https://kexue.fm/archives/8847; Huang et al. 2024): log(1 + Σ exp(s·(v_i − v_j))) over all i, j of which i
+    has the lower score. Both `(rows,)`; `values` are cosines of pairs there, and may be any number that a model gives.
     """
-    cosines = scale * (parts[:, 0] * parts[:, 1]).sum(-1)
-    differences = (cosines[:, None] - cosines[None])[scores[:, None] < scores[None]]
+    differences = scale * (values[:, None] - values[None])[scores[:, None] < scores[None]]
     return torch.logsumexp(torch.cat([differences.new_zeros(1), differences]), dim=0)
+
+
+def cosines(parts: torch.Tensor) -> torch.Tensor:
+    """Of each pair in `parts`, `(pairs, 2, hidden)` of length one."""
+    return (parts[:, 0] * parts[:, 1]).sum(-1)
 
 
 def cosine_error(parts: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """The mean squared difference of each pair's cosine and `wanted`, `(pairs,)`."""
-    return F.mse_loss((parts[:, 0] * parts[:, 1]).sum(-1), wanted)
+    return F.mse_loss(cosines(parts), wanted)

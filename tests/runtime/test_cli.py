@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -300,10 +301,10 @@ def test_a_full_disk_is_one_line(tiny_folder: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def predicting(folder: Path) -> subprocess.Popen[bytes]:
+def predicting(folder: Path, *more: str) -> subprocess.Popen[bytes]:
     """`tlx predict` reading from a pipe. A background job ignores SIGINT, and so would its children: here they do not."""
     return subprocess.Popen(
-        [*RUN, "predict", str(folder)],
+        [*RUN, "predict", str(folder), *more],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -377,3 +378,17 @@ def test_an_interrupt_is_one_line_and_exit_code_130(tiny_folder: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
         assert process.stderr.read() == b"tlx: error: interrupted\n"
+
+
+def test_a_predict_that_is_terminated_leaves_nothing(tiny_folder: Path, tmp_path: Path) -> None:
+    with predicting(tiny_folder, "--output", str(tmp_path / "out.csv")) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(b"play some music\n")
+        process.stdin.flush()
+        while not list(tmp_path.iterdir()):  # until it writes
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 143
+        assert process.stderr.read() == b"tlx: error: terminated\n"
+    assert list(tmp_path.iterdir()) == []

@@ -21,6 +21,8 @@ __all__ = ["build_app", "main"]
 
 COMMANDS = "tlx.commands"
 MOST_TOLD = 1000  # characters of an error
+_came: list[int] = []
+"""SIGTERM, where it came."""
 ORDER = ("train", "export", "runtime")  # of the groups in --help; others follow by name
 
 
@@ -38,16 +40,14 @@ def main() -> None:
     try:
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # before anything was begun
-        code = _fail("interrupted", 130)
+        code = _stopped()
     sys.exit(code)
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came: what is half done is cleared away as after Ctrl-C."""
-
-
 def _terminated(number: int, frame: Any) -> None:
-    raise Terminated
+    """SIGTERM came: what is half done is cleared away as after Ctrl-C."""
+    _came.append(number)
+    raise KeyboardInterrupt
 
 
 def run(arguments: list[str]) -> int:
@@ -64,10 +64,8 @@ def run(arguments: list[str]) -> int:
         return _fail(str(error), error.exit_code)
     except command_line_fault as error:
         return _fail(_usage_message(error, missing), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort) as error:
-        if isinstance(error, Terminated) or isinstance(error.__context__, Terminated):
-            return _fail("terminated", 143)
-        code = 130
+    except (KeyboardInterrupt, typer.Abort):
+        return _stopped()
     except (BrokenPipeError, SystemExit) as error:
         # The reader has enough (as in `tlx predict … | head`); typer makes a quiet SystemExit of it.
         if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
@@ -85,9 +83,14 @@ def run(arguments: list[str]) -> int:
         if error.filename is None or error.strerror is None:
             raise
         return _fail(f"{error.filename} cannot be used: {error.strerror}; give another, or mend that", 1)
-    if code == 130:
-        return _fail("interrupted", 130)
+    if code == 130:  # typer's, for a KeyboardInterrupt
+        return _stopped()
     return code if isinstance(code, int) else 0
+
+
+def _stopped() -> int:
+    """The exit code for the signal that came."""
+    return _fail("terminated", 143) if _came else _fail("interrupted", 130)
 
 
 def build_app() -> tuple[typer.Typer, list[str]]:

@@ -75,8 +75,9 @@ EARLIER = {
         "tlx's figures of the row, or the figure, are of an earlier commit, before heads were fitted and the later weights kept",
     ),
     "epochs": ("§", "the student was trained for 30 epochs, by a commit before students of few rows had 15 at most"),
+    "smoothing": ("¶", "tlx's figures of the row, or the figure, are of a commit before labels were smoothed"),
 }
-"""Marks of cases whose kept figures say `"earlier": "base"`, `"commit"` or `"epochs"`, and what they mean."""
+"""Marks of cases whose kept figures say `"earlier": "base"`, `"commit"`, …, and what they mean."""
 STAGES = ("torch", "fp32", "int8", "student int8", "peer")
 
 

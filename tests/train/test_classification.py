@@ -243,3 +243,16 @@ def test_texts_out_of_scope_stand_in_the_column_that_was_named(tmp_path: Path) -
     assert list(held.inputs)[1:] == ["who", "why"]
     with pytest.raises(DataError, match="name it with --text"):
         task_of(oos=str(path)).completed(examples(["a"]), examples(["b"]), {}, 0)
+
+
+@pytest.mark.parametrize(("rows", "multi", "expected"), [(19, False, 0.0), (20, False, 0.1), (20, True, 0.0)])
+def test_labels_are_smoothed_where_there_are_ten_rows_of_each(rows: int, multi: bool, expected: float) -> None:
+    gold: list[Any] = [("a",) if multi else "a", ("b",) if multi else "b"] * rows
+    given = Examples(
+        source="x",
+        inputs=[f"text {row}" for row in range(rows)],
+        gold=gold[:rows],
+        labels=("a", "b"),
+        settings={"multi_label": multi},
+    )
+    assert TrainClassification(given, {}).label_smoothing == expected

@@ -103,8 +103,8 @@ class TrainSection:
     warmup_share: float = _number(0.1, 0, 0.9)
     max_grad_norm: float = _number(1.0, 0.001, 1e6)
     label_smoothing: float | None = _number(None, 0, 0.9)
-    """The gold's share that all labels have in common. Left out: .1 where a classifier of one label a text learns without a teacher,
-    else 0."""
+    """The gold's share that all labels have in common. Left out: .1 where a classifier of one label a text learns without a teacher from
+    ten rows a label or more, else 0."""
     dropout: float | None = _number(None, 0, 0.9)
     """Left out: what the model's configuration has, and 0 for a small student with more transfer texts than labelled ones."""
     metric: str | None = None

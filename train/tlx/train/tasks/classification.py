@@ -35,6 +35,8 @@ __all__ = [
 ]
 
 OUTSIDE = -1
+ROWS_A_LABEL = 10
+"""With fewer on average labels are not smoothed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,7 @@ class TrainClassification(TrainTask):
         if len(examples.labels) < 2:
             found = f"only the label {examples.labels[0]!r}" if examples.labels else "no labels"
             raise DataError(f"{examples.source} has {found}: wanted two classes or more")
+        self._few = len(examples) < ROWS_A_LABEL * len(examples.labels)
         self.runtime = TextClassification(labels=examples.labels, multi_label=self.multi_label, pair=pair)
         if self.options.rejects or self.options.calibrate:
             self._check_rejection(examples.source, examples.labels)
@@ -164,8 +167,9 @@ class TrainClassification(TrainTask):
 
     @property
     def label_smoothing(self) -> float:
-        """What the labels say with less certainty is better on other texts (benchmarks/LOG.md); a teacher's answers say it anyway."""
-        return 0.0 if self.multi_label else 0.1
+        """What the labels say with less certainty is better on other texts, unless there are few rows of each (benchmarks/LOG.md); a
+        teacher's answers say it anyway."""
+        return 0.0 if self.multi_label or self._few else 0.1
 
     def unlabelled_gold(self, encoded: Encoded) -> Ragged | None:
         rows = len(encoded.rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedModel
 
 from tlx.train.batches import TokenRows
 from tlx.train.students import build_student
@@ -27,9 +27,12 @@ def answers(model: PreTrainedModel, encoded: TokenRows) -> torch.Tensor:
 @pytest.mark.parametrize("kind", ["convolution", "gru", "bag", "transformer"])
 def test_answers_are_the_same_before_within_and_after(kind: str) -> None:
     torch.manual_seed(0)
-    model = build_student(
-        kind, vocab_size=300, num_labels=3, pad_token_id=1, **({"hidden_size": 64} if kind == "transformer" else {})
-    )
+    model: PreTrainedModel
+    if kind == "transformer":
+        sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+        model = BertForSequenceClassification(BertConfig(vocab_size=300, num_labels=3, pad_token_id=1, **sizes))
+    else:
+        model = build_student(kind, vocab_size=300, num_labels=3, pad_token_id=1)
     for name, parameter in model.named_parameters():
         if "token_weights" in name:
             torch.nn.init.normal_(parameter)

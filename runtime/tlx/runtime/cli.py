@@ -144,9 +144,9 @@ def evaluate(
     source = read_once(data, split="test")
     columns = _columns(opened.manifest, source, text=text, text_pair=text_pair, label=label)
     examples = task_of(opened.manifest).examples_of(source, columns)
+    result = measure(_engine(opened, variant, device, threads), examples)
     if examples.told:
         typer.echo(f"{data}: {examples.told}", err=True)
-    result = measure(_engine(opened, variant, device, threads), examples)
     if as_json:
         return _print_json(result)
     typer.echo(f"{result['task']}, variant {result['variant']}, {result['n']} examples of {data}")

@@ -1,5 +1,5 @@
 """Students: small architectures (`build_student`), and smaller copies of a teacher (cut.py, narrow.py)."""
 
-from tlx.train.students.registry import ARCHITECTURES, build_student, register
+from tlx.train.students.registry import build_student, register
 
-__all__ = ["ARCHITECTURES", "build_student", "register"]
+__all__ = ["build_student", "register"]

@@ -10,9 +10,7 @@ from tlx.runtime.errors import UsageError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["ARCHITECTURES", "build_student", "register"]
-
-ARCHITECTURES = ("transformer", "convolution", "gru", "bag")
+__all__ = ["build_student", "register"]
 
 
 def register() -> None:
@@ -68,7 +66,7 @@ def build_student(
     unknown `kind` or a size that it does not have.
     """
     if kind not in _SIZES:
-        raise UsageError(f"unknown student {kind!r}: choose one of {', '.join(ARCHITECTURES)}")
+        raise UsageError(f"unknown student {kind!r}: choose one of {', '.join(_SIZES)}")
     wanted = {"embedding_size": embedding_size, "hidden_size": hidden_size, "head_size": head_size}
     given = {name: value for name, value in wanted.items() if value is not None}
     has = _SIZES[kind]

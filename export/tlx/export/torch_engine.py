@@ -46,10 +46,6 @@ class TorchEngine:
         ids: list[int] = encoded["input_ids"][0]
         return ids
 
-    def encode(self, inputs: Sequence[Input]) -> list[list[int]]:
-        """The token ids of each row, special tokens included, no padding."""
-        return [row.tolist() for row in self.task.encode(self.tokens, inputs).rows]
-
     def __call__(self, inputs: Any) -> Any:
         """Answers in the shapes of the runtime's predictor, so that the same clock times both."""
         if isinstance(inputs, (str, tuple)):

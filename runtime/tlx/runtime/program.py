@@ -27,7 +27,7 @@ ORDER = ("train", "export", "runtime")  # of the groups in --help; others follow
 
 
 def main() -> None:
-    """Runs the command line. Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted."""
+    """Runs the command line. Exit codes: 0 done, 1 the work failed, 2 wrong usage, 130 interrupted, 143 terminated."""
     warnings.formatwarning = _format_warning
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who started this

@@ -55,15 +55,7 @@ def write_model(
     recipe = _told(recipe)
     model = student.model.to("cpu")
     if recipe.train.save_precision == "fp16":
-        most = max(float(p.detach().abs().max()) for p in model.parameters() if p.numel())
-        if most > torch.finfo(torch.float16).max:
-            warnings.warn(
-                f"a weight is {most:g}, more than fp16 can hold: the weights are saved in fp32",
-                UserWarning,
-                stacklevel=2,
-            )
-        else:
-            model = model.half()
+        model = _halved(model)
     model.save_pretrained(stage)
     max_tokens = recipe.model.max_tokens or READS
     name_inputs(student.tokenizer, model)
@@ -106,6 +98,17 @@ def write_model(
     )
     (stage / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     (stage / "README.md").write_text(write_card(Folder(path=out, manifest=manifest)), encoding="utf-8")
+
+
+def _halved(model: PreTrainedModel) -> PreTrainedModel:
+    """The model in fp16; as it is, which is warned of, where a weight is more than that can hold."""
+    most = max(float(p.detach().abs().max()) for p in model.parameters() if p.numel())
+    if most <= torch.finfo(torch.float16).max:
+        return model.half()
+    warnings.warn(
+        f"a weight is {most:g}, more than fp16 can hold: the weights are saved in fp32", UserWarning, stacklevel=3
+    )
+    return model
 
 
 def _code(stage: Path) -> list[str]:

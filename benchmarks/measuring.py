@@ -52,7 +52,7 @@ def labelled_texts(data: str | Path, rows: int | None = None) -> tuple[list[str]
     return list(examples.inputs[:rows]), list(examples.gold[:rows])
 
 
-def p50_ms(call: Callable[[str], Any], texts: Sequence[str], seconds: float) -> float:
+def p50_ms(call: Callable[[Any], Any], texts: Sequence[Any], seconds: float) -> float:
     """Median milliseconds of one text at a time, round the texts in a fixed random order, after ten calls that warm up."""
     order = random.Random(0).sample(
         texts, len(texts)

@@ -84,6 +84,33 @@ def test_a_base_without_head_learns_to_fill_masks(language_model: Path) -> None:
     assert figures["pseudo_perplexity"] < 4
 
 
+@pytest.mark.parametrize(
+    "kind", ["bert", "roberta", "distilbert", "albert", "electra", "deberta-v2", "mpnet", "modernbert"]
+)
+def test_a_fresh_head_begins_with_the_frequencies_of_the_tokens(kind: str) -> None:
+    from transformers import AutoConfig, AutoModelForMaskedLM
+
+    from tlx.train.batches import token_rows
+
+    tokenizer = word_piece(lowercase=True)
+    task = made_task(tokenizer)
+    rows, tokens = encoded(task, tokenizer, ["the lights in the kitchen", "the card"])
+    width = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16, "num_hidden_layers": 1}
+    width |= {"dim": 16, "n_heads": 2, "hidden_dim": 16, "n_layers": 1} if kind == "distilbert" else {}
+    config = AutoConfig.for_model(kind, vocab_size=len(tokenizer) + 3, pad_token_id=0, **width)
+    model = AutoModelForMaskedLM.from_config(config)
+    before = model.get_output_embeddings().bias.detach().clone()
+    train = token_rows(task.arranged(rows, 16), tokens.pad_id or 0)
+    task.acquaint(model, {"another.weight"}, train)
+    assert torch.equal(model.get_output_embeddings().bias, before)
+    task.acquaint(model, {name for name, _ in model.named_parameters()}, train)
+    share = model.get_output_embeddings().bias.detach().exp()
+    the, card, never = (tokenizer.convert_tokens_to_ids(word) for word in ("the", "card", "[CLS]"))
+    assert share.sum().item() == pytest.approx(1.0, abs=1e-5)
+    assert (share[the] / share[never]).item() == pytest.approx(4.0, rel=1e-5)
+    assert (share[card] / share[never]).item() == pytest.approx(2.0, rel=1e-5)
+
+
 def test_the_tables_stay_tied(language_model: Path) -> None:
     from transformers import AutoModelForMaskedLM
 

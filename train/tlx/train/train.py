@@ -132,6 +132,7 @@ def _run(
         begin(folder, given, hashes)
     with accelerator.main_process_first():
         recipe, prepared = prepare(recipe, task, teachers, student, data, inputs, folder, accelerator.device, console)
+    task.acquaint(student.model, student.untrained, prepared.train.student)
     narrowed = UsedRows(
         student.model, [prepared.train.student, prepared.validation.student], student.tokenizer.all_special_ids
     )

@@ -8,7 +8,7 @@ the stopped one would have. Only masked positions go through the model's head. V
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,7 +26,7 @@ from tlx.runtime.tasks.filling import FillMask
 from tlx.runtime.tasks.masking import Masks, scored_lines, special_ids
 from tlx.runtime.tasks.task import Encoded, Ints, unit_starts
 from tlx.runtime.text_files import suffix_of
-from tlx.train.batches import Batch, Ragged
+from tlx.train.batches import Batch, Ragged, TokenRows
 from tlx.train.recipe import options_from
 from tlx.train.tasks.task import TrainTask
 from tlx.train.terms.labels import soft_cross_entropy
@@ -111,6 +111,19 @@ class TrainFilling(TrainTask):
         body, room = np.concatenate(bodies), max_tokens - len(begin) - len(end)
         blocks = [body[start : start + room] for start in range(0, max(len(body), 1), room)]
         return Encoded([np.concatenate([begin, block, end]) for block in blocks])
+
+    def acquaint(self, model: PreTrainedModel, fresh: Collection[str], train: TokenRows) -> None:
+        """A fresh head begins with how frequent each token is, add-one smoothed, as its bias: it need not spend its first
+        steps on that (Meister et al. 2022, arXiv:2212.09686)."""
+        bias = getattr(model.get_output_embeddings(), "bias", None)
+        names = {name for name, value in model.named_parameters(remove_duplicate=False) if value is bias}
+        if bias is None or not names & set(fresh):
+            return
+        counts = np.bincount(train.ids, minlength=len(bias))[: len(bias)].astype(np.float64)
+        counts[: len(self._never)][self._never] = 0.0
+        frequent = np.log((counts + 1.0) / (counts.sum() + len(counts)))
+        with torch.no_grad():
+            bias.copy_(torch.from_numpy(frequent))
 
     def gold(self, examples: Examples, encoded: Encoded) -> Ragged | None:
         """None: the gold is what a step masks."""

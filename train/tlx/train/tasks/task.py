@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from tlx.runtime.errors import DataError
 from tlx.runtime.examples import Examples
 from tlx.runtime.tasks.task import Encoded, Input, Outputs, Task
-from tlx.train.batches import Batch, Ragged, Rows
+from tlx.train.batches import Batch, Ragged, Rows, TokenRows
 
 __all__ = ["TrainTask"]
 
@@ -222,6 +222,9 @@ class TrainTask(ABC):
 
     def begin(self, model: PreTrainedModel, fresh: Collection[str]) -> None:
         """The model is as the task trains it. `fresh` names the parameters that hold no trained weights."""
+
+    def acquaint(self, model: PreTrainedModel, fresh: Collection[str], train: TokenRows) -> None:
+        """After `begin`, with the training rows: what counting them alone tells of the parameters in `fresh`."""
 
     def finish(self, model: PreTrainedModel) -> None:
         """After `tune`: the model is as the folder will hold it."""

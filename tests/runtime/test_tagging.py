@@ -228,6 +228,23 @@ def test_a_token_of_white_space_is_no_word(kind: str, strategy: str, taggers: di
             assert inside == inside.rstrip()
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES[2:])
+def test_a_token_of_white_space_has_no_say_in_the_word_before(strategy: str, taggers: dict[str, Tagger]) -> None:
+    tlx = taggers["bytes"].tlx
+    outputs = tlx.run(["New-York tomorrow"])  # "tomorrow" begins with a lone Ġ in this vocabulary
+    names = [tlx._engine.tokens.tokenizer.id_to_token(i) for i in outputs.encoded.rows[0].tolist()]
+    blank = names.index("Ġ")
+    values = np.full_like(outputs.values, -5.0)
+    values[:, TAGS.index("O")] = 3.0
+    values[blank] = np.where(np.arange(values.shape[1]) == TAGS.index("B-LOC"), 9.0, -5.0)
+    assert tlx.task.answers(outputs._replace(values=values), aggregation_strategy=strategy) == [[]]
+    values[1:blank] = values[blank]  # now the word itself
+    values[blank] = np.where(np.arange(values.shape[1]) == TAGS.index("O"), 50.0, -5.0)
+    (found,) = tlx.task.answers(outputs._replace(values=values), aggregation_strategy=strategy)
+    assert [entity["entity_group"] for entity in found] == ["LOC"]
+    assert found[0]["word"].strip() == "New-York"
+
+
 @pytest.mark.parametrize("kind", ["bytes", "unigram"])
 def test_tabs_line_ends_and_chinese_characters_part_words(kind: str, taggers: dict[str, Tagger]) -> None:
     """transformers knows only the space: two lines are one word for it, and so is a whole Chinese text."""

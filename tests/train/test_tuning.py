@@ -98,18 +98,29 @@ def test_the_temperature_stays_finite_where_all_is_wrong_or_equal() -> None:
 
 
 @given(confidences, st.floats(0.01, 1.0))
-def test_the_rejecting_threshold_is_the_lowest_of_its_recall(confidence: np.ndarray, recall: float) -> None:
+def test_the_rejecting_threshold_rejects_as_few_as_its_recall_allows(confidence: np.ndarray, recall: float) -> None:
     threshold = np.float32(rejecting_threshold(confidence, recall))
+    rejected = confidence[confidence < threshold]
     if threshold < 1.0:  # a confidence of exactly 1 cannot be told from a sure answer
-        assert np.mean(confidence < threshold) >= recall - 1e-6
-    assert np.mean(confidence < np.nextafter(threshold, np.float32(0))) < recall or threshold == 1.0
+        assert len(rejected) / len(confidence) >= recall - 1e-6
+        assert np.mean(confidence < rejected.max()) < recall
 
 
 @given(confidences, st.floats(0.01, 1.0))
 def test_the_keeping_threshold_keeps_what_was_asked(confidence: np.ndarray, keep: float) -> None:
     threshold = np.float32(keeping_threshold(confidence, keep))
-    assert np.mean(confidence >= threshold) >= keep - 1e-6
-    assert np.mean(confidence > threshold) < keep
+    kept = confidence[confidence >= threshold]
+    assert len(kept) / len(confidence) >= keep - 1e-6
+    assert np.mean(confidence > kept.min()) < keep
+
+
+def test_thresholds_lie_midway_between_two_answers() -> None:
+    confidence = np.array([0.2, 0.4, 0.6, 0.8], dtype=np.float32)
+    assert rejecting_threshold(confidence, 0.5) == pytest.approx(0.5)
+    assert keeping_threshold(confidence, 0.5) == pytest.approx(0.5)
+    assert rejecting_threshold(confidence, 1.0) == pytest.approx(0.8, abs=1e-6)
+    assert rejecting_threshold(confidence, 1.0) > np.float32(0.8)
+    assert keeping_threshold(confidence, 1.0) == pytest.approx(0.2)
 
 
 def test_a_line_is_that_of_least_squares_and_none_when_it_falls() -> None:

@@ -44,10 +44,14 @@ class Progress:
     evaluations: list[dict[str, float]] = field(default_factory=list)
 
     @property
+    def kept(self) -> dict[str, Any]:
+        """The evaluation of the weights that are kept."""
+        return next(e for e in self.evaluations if e["epoch"] == self.kept_epoch)
+
+    @property
     def kept_metrics(self) -> dict[str, float]:
         """The figures of the weights that are kept."""
-        kept = next(e for e in self.evaluations if e["epoch"] == self.kept_epoch)
-        return {name: value for name, value in kept.items() if name not in ("epoch", "step", "validation_loss")}
+        return {name: value for name, value in self.kept.items() if name not in ("epoch", "step", "validation_loss")}
 
 
 def save_checkpoint(folder: Path, modules: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:

@@ -31,7 +31,7 @@ from tlx.train.tasks.task import TrainTask
 from tlx.train.trainer import Trainer
 from tlx.train.unread import unread_skipped
 
-__all__ = ["Fit", "Report", "autocast_for", "fit", "judge", "predict_rows"]
+__all__ = ["Fit", "Report", "autocast_for", "fit", "predict_rows"]
 
 BEST = "best.safetensors"
 
@@ -71,7 +71,8 @@ class Fit:
 
 
 def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> Progress:
-    """Trains until the last epoch or until the figures fall for good; the model then holds the weights that were kept (`_compared`).
+    """Trains until the last epoch or until the figures fall for good; the model then holds the weights that were kept (`_compared`),
+    and the task has chosen with them what its answers need.
 
     A run that was killed and resumed goes through the same batches with the same random numbers as one that was not.
     Ctrl-C and SIGTERM write a checkpoint first.
@@ -104,6 +105,7 @@ def fit(run: Fit, accelerator: Accelerator, report: Report, *, resume: bool) -> 
     accelerator.wait_for_everyone()
     run.model.load_state_dict(load_state(run.folder / BEST))
     run.model.eval()
+    _choose_the_rest(run, progress)
     return progress
 
 
@@ -213,7 +215,7 @@ def _judge_the_start(run: Fit, progress: Progress, accelerator: Accelerator) -> 
     Raises UsageError when the validation figures do not hold the one that shall choose.
     """
     if run.settings.metric is not None:
-        figures = _figures(run, judge(run))
+        figures = _figures(run, _judged(run))
         if run.metric not in figures:
             raise UsageError(
                 f"train.metric is {run.metric!r}, which {run.objective.task.name} does not measure on these validation "
@@ -231,7 +233,7 @@ def _judge_and_keep(run: Fit, progress: Progress, accelerator: Accelerator) -> N
 
 def _evaluated(run: Fit, progress: Progress) -> bool:
     """The figures, noted; True when these weights are to be kept in place of those before."""
-    outputs = judge(run)
+    outputs = _judged(run)
     figures, loss = _figures(run, outputs), run.objective.task.validation_loss(outputs, run.validation_examples)
     told = {} if loss is None else {"validation_loss": loss}
     value = figures[run.metric]
@@ -272,15 +274,23 @@ def _better(metric: str, value: float, other: float) -> bool:
     return value < other if metric in LOWER_IS_BETTER else value > other
 
 
+def _choose_the_rest(run: Fit, progress: Progress) -> None:
+    """The task chooses what its answers need beside the weights, and the figures of these are told anew: in float32, as the folder
+    answers. A threshold between answers in bfloat16 lies elsewhere."""
+    outputs = _judged(run, "fp32")
+    run.objective.task.tune(outputs, run.validation_examples)
+    progress.kept.update(_figures(run, outputs))
+
+
 def _figures(run: Fit, outputs: Outputs) -> dict[str, float]:
     teacher = run.validation.teacher_outputs
     values = None if teacher is None else teacher.values.numpy()
     return run.objective.task.metrics(outputs, run.validation_examples, values)
 
 
-def judge(run: Fit) -> Outputs:
-    """What the model as it is gives for the validation rows."""
-    autocast = autocast_for(run.model.device, run.settings.precision)
+def _judged(run: Fit, precision: str | None = None) -> Outputs:
+    """What the model as it is gives for the validation rows, in the precision of training or another."""
+    autocast = autocast_for(run.model.device, precision or run.settings.precision)
     values = predict_rows(run.objective.task, run.model, run.validation, autocast, 4 * run.budget)
     return Outputs(run.validation_examples.inputs, run.validation_inputs, values)
 

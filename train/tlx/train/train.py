@@ -24,7 +24,7 @@ from tlx.train.checkpoint import Progress
 from tlx.train.console import Advance, Console
 from tlx.train.defaults import resolve_dropout
 from tlx.train.dropout import set_dropout
-from tlx.train.loop import Fit, Report, fit, judge
+from tlx.train.loop import Fit, Report, fit
 from tlx.train.objective import HiddenStates, Objective
 from tlx.train.preparing import Prepared, prepare
 from tlx.train.probe import probe
@@ -206,7 +206,6 @@ def _learn(run: Fit, accelerator: Accelerator, *, resume: bool, console: Console
             advance(0, "fitting the head")
             probe(run, accelerator)
         progress = fit(run, accelerator, _reporter(advance, run.metric), resume=resume)
-    task.tune(judge(run), run.validation_examples)
     if run.settings.metric is not None:
         task.settings["metric"] = run.settings.metric
     return progress

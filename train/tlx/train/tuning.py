@@ -87,16 +87,29 @@ def best_temperature(logits: Reals, gold: NDArray[np.int64]) -> float:
 
 
 def rejecting_threshold(confidence: Reals, recall: float) -> float:
-    """The lowest threshold under which at least `recall` of these out-of-scope confidences `(n,)` lie, n from 1."""
+    """The threshold under which the least share of these out-of-scope confidences `(n,)` that is `recall` or more lies, n from 1:
+    midway to the next one, so that answers which differ a little (int8, other batches) fall on the same side."""
     ranked = np.sort(np.asarray(confidence, dtype=np.float32))
-    last = ranked[max(math.ceil(recall * len(ranked) - 1e-9), 1) - 1]
-    return float(min(np.nextafter(last, np.float32(2.0)), np.float32(1.0)))
+    below = max(math.ceil(recall * len(ranked) - 1e-9), 1)
+    return _midway(ranked[below - 1], ranked[below:])
 
 
 def keeping_threshold(confidence: Reals, keep: float) -> float:
-    """The highest threshold that at least `keep` of these in-scope confidences `(n,)` reach, n from 1."""
-    ranked = np.sort(np.asarray(confidence, dtype=np.float32))[::-1]
-    return float(ranked[max(math.ceil(keep * len(ranked) - 1e-9), 1) - 1])
+    """The threshold that the least share of these in-scope confidences `(n,)` which is `keep` or more reaches, n from 1: midway to
+    the next one below."""
+    ranked = np.sort(np.asarray(confidence, dtype=np.float32))
+    kept = max(math.ceil(keep * len(ranked) - 1e-9), 1)
+    least = ranked[-kept]
+    below = ranked[ranked < least]
+    return float(least) if not len(below) else _midway(below[-1], ranked[-kept:])
+
+
+def _midway(low: np.float32, above: Reals) -> float:
+    """A value over `low`, midway to the first of the ascending values `above` that is greater, at most 1."""
+    greater = above[above > low]
+    least = np.nextafter(low, np.float32(2.0))
+    middle = np.float32((float(low) + float(greater[0])) / 2) if len(greater) else least
+    return float(min(max(middle, least), np.float32(1.0)))
 
 
 def line(values: Reals, gold: Reals) -> tuple[float, float] | None:

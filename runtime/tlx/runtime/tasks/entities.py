@@ -4,7 +4,7 @@ Five differences, where transformers is plainly wrong. What goes on with a word 
 the token's length, which differs from its text's wherever lower-casing or normalising changes that (é written as two
 characters). Where no token tells (byte-level, SentencePiece), tabs and line ends part words as spaces do, each Chinese
 character is a word, and the bytes of one character belong together. A token of white space alone is no word: it parts no
-entity, and begins and ends none. An entity does not end before combining marks that no token has (the accent of
+entity, begins and ends none, and has no say in the word before it. An entity does not end before combining marks that no token has (the accent of
 "Jose\\u0301", where the tokenizer strips accents). And the string of an entity is decoded once, from all its tokens:
 decoded word by word and then again, as transformers does for first, average and max, byte-level tokenizers lose accents
 and SentencePiece every space.
@@ -118,11 +118,13 @@ def entities(
     found: list[list[Any]] = [[] for _ in texts]
     if not len(values) or spelling is None:
         return found
+    blank: NDArray[np.bool_] | None = None
     if strategy in ("none", "simple"):
         best = values.argmax(axis=1)
         items = Items(best, np.zeros(0), np.arange(len(best) + 1))
     else:
-        items = _words(values, tokens, texts, spelling, strategy)
+        blank = _blanks(tokens, texts) if spelling.prefix is None else None
+        items = _words(values, tokens, texts, spelling, strategy, blank)
     if strategy == "none":
         begins = np.flatnonzero(tag_set.shown(ignore_labels, types=False)[items.best])
         ends = begins + 1
@@ -133,8 +135,8 @@ def entities(
     if strategy in ("none", "simple"):
         items = items._replace(scores=_best_scores(values))
     first, last = items.begins[begins], items.begins[ends]
-    if strategy not in ("none", "simple") and spelling.prefix is None:
-        first, last, full = _without_blanks(first, last, tokens, texts)
+    if blank is not None and blank.any():
+        first, last, full = _without_blanks(first, last, blank)
         first, last, begins, ends = first[full], last[full], begins[full], ends[full]
     total = np.concatenate([[0.0], np.cumsum(items.scores, dtype=np.float64)])
     scores = ((total[ends] - total[begins]) / (ends - begins)).tolist()
@@ -174,28 +176,37 @@ def _groups(items: Items, bounds: Ints, tag_set: TagSet, ignore_labels: Sequence
     return begins[shown], ends[shown]
 
 
-def _without_blanks(
-    first: Ints, last: Ints, tokens: TextTokens, texts: Sequence[Input]
-) -> tuple[Ints, Ints, NDArray[np.bool_]]:
-    """The groups' tokens from `first` to `last` without white space at either end, and which groups have others."""
+def _blanks(tokens: TextTokens, texts: Sequence[Input]) -> NDArray[np.bool_]:
+    """Which tokens are white space alone, `(tokens,)`."""
     bounds = tokens.bounds.tolist()
     blank = [
         not str(text)[start:end].strip()
         for text, a, b in zip(texts, bounds, bounds[1:], strict=False)
         for start, end in zip(tokens.starts[a:b].tolist(), tokens.ends[a:b].tolist(), strict=True)
     ]
-    if not any(blank):
-        return first, last, np.ones(len(first), dtype=np.bool_)
+    return np.array(blank, dtype=np.bool_)
+
+
+def _without_blanks(first: Ints, last: Ints, blank: NDArray[np.bool_]) -> tuple[Ints, Ints, NDArray[np.bool_]]:
+    """The groups' tokens from `first` to `last` without white space at either end, and which groups have others."""
     count = len(blank)
     places = np.arange(count)
     behind = np.maximum.accumulate(np.where(blank, -1, places))
     ahead = np.minimum.accumulate(np.where(blank, count, places)[::-1])[::-1]
-    first, last = ahead[first], behind[last - 1] + 1
+    first, last = ahead[np.minimum(first, count - 1)], behind[last - 1] + 1
     return first, last, first < last
 
 
-def _words(values: Floats, tokens: TextTokens, texts: Sequence[Input], spelling: Spelling, strategy: Strategy) -> Items:
-    """Words with the tag that the strategy chooses: of the first token, of the surest one, or of the mean scores."""
+def _words(
+    values: Floats,
+    tokens: TextTokens,
+    texts: Sequence[Input],
+    spelling: Spelling,
+    strategy: Strategy,
+    blank: NDArray[np.bool_] | None,
+) -> Items:
+    """Words with the tag that the strategy chooses: of the first token, of the surest one, or of the mean scores, in which
+    `blank` tokens have no say where the word has others."""
     inside = np.zeros(len(values), dtype=np.bool_)
     bounds = tokens.bounds.tolist()
     if spelling.prefix is not None:
@@ -207,13 +218,19 @@ def _words(values: Floats, tokens: TextTokens, texts: Sequence[Input], spelling:
     begins = np.append(np.flatnonzero(~inside), len(values))
     exponentials = np.exp(values - values.max(axis=1, keepdims=True))
     scores = exponentials / exponentials.sum(axis=1, keepdims=True)
+    word = np.cumsum(~inside) - 1
+    says: Any = None
+    if blank is not None and blank.any():
+        says = ~blank | (np.add.reduceat(~blank, begins[:-1], dtype=np.int64) == 0)[word]
     if strategy == "first":
         chosen = scores[begins[:-1]]
     elif strategy == "average":
-        chosen = np.add.reduceat(scores, begins[:-1], axis=0) / np.diff(begins)[:, None]
+        counts = np.diff(begins) if says is None else np.add.reduceat(says, begins[:-1], dtype=np.int64)
+        lines = scores if says is None else scores * says[:, None]
+        chosen = np.add.reduceat(lines, begins[:-1], axis=0) / counts[:, None]
     else:
         top = scores.max(axis=1)
-        word = np.cumsum(~inside) - 1
+        top = top if says is None else top * says
         order = np.lexsort((np.arange(len(top)), -top, word))
         chosen = scores[order[begins[:-1]]]
     return Items(chosen.argmax(axis=1), chosen.max(axis=1), begins)

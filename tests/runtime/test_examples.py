@@ -103,7 +103,7 @@ def test_lists_of_labels_make_the_task_multi_label(name: str, content: str, tmp_
         (
             "d.json",
             b'[{"text": "a", "label": ["\\udc00", "x"]}]',
-            r"d\.json line 1: column 'label' holds \\udc00 alone",
+            r"d\.json row 1: column 'label' holds \\udc00 alone",
         ),
         ("d.xlsx", b"x", r"d\.xlsx ends in \.xlsx: wanted \.csv"),
         ("d.parquet", b"not parquet at all", r"d\.parquet is not a readable Parquet file"),

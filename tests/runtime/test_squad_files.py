@@ -176,7 +176,7 @@ def test_json_of_one_document_is_a_table(written: Callable[..., Path]) -> None:
 
     assert read_table(written([{"text": "a"}, {"text": "b"}], indent=2)).columns == {"text": ["a", "b"]}
     assert read_table(written('{"text": "a"}\n{"text": "b"}\n', "lines.json")).columns == {"text": ["a", "b"]}
-    with pytest.raises(DataError, match=r"item 2 is a str: wanted a JSON object"):
+    with pytest.raises(DataError, match=r"row 2 is a str: wanted a JSON object"):
         read_table(written([{"text": "a"}, "b"]))
 
 

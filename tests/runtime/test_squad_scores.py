@@ -91,7 +91,7 @@ def test_english_scores_are_those_of_squad(found: str, gold: list[str]) -> None:
 
 @given(HAN, st.lists(HAN, min_size=1, max_size=3))
 def test_chinese_scores_are_those_of_cmrc(found: str, gold: list[str]) -> None:
-    gold = [f"国{text}" for text in gold]
+    gold = [f"挪威国会通过法案挪威国会通过法案{text}" for text in gold]  # more of it than of other words
     assert answer_score(found, gold) == pytest.approx(cmrc_official(found, gold))
 
 
@@ -109,6 +109,9 @@ def test_chinese_scores_are_those_of_cmrc(found: str, gold: list[str]) -> None:
         ("《挪威国会》", ["挪威国会。"], (1.0, 1.0)),
         ("国会", ["挪威国会"], (0.0, 2 / 3)),
         ("2008年6月", ["2008年"], (0.0, 2 / 3)),
+        ("NBA总冠军", ["NBA总冠军。"], (1.0, 1.0)),
+        ("CPU时间", ["CPU"], (0.0, 0.5)),
+        ("the Emperor 李 Bai", ["Emperor 李 Bai"], (1.0, 1.0)),
     ],
 )
 def test_known_values(found: str, gold: list[str], score: tuple[float, float]) -> None:

@@ -348,7 +348,7 @@ def test_minus_one_is_no_label(tmp_path: Path) -> None:
         assert task_named("text-classification").read(path, {}).gold == ["B-PER", "O"]
     path = write_parquet(tmp_path / "d.parquet", {"text": ["a", "b"], "label": [-1, -1]}, {"label": NER})
     assert read_table(path).columns["label"] == [None, None]
-    with pytest.raises(DataError, match=r"d\.parquet line 1: column 'label' has no label: give one or remove the row"):
+    with pytest.raises(DataError, match=r"d\.parquet row 1: column 'label' has no label: give one or remove the row"):
         task_named("text-classification").read(path, {})
 
 
@@ -359,12 +359,12 @@ def test_numbers_without_names_are_refused_as_tags(tmp_path: Path) -> None:
         write(tmp_path / "d.jsonl", [{"tokens": ["a"], "ner_tags": [0]}]),
     ):
         with pytest.raises(
-            DataError, match=r"line 1: column 'ner_tags' holds 0: wanted names of tags, as in \"B-PER\"; wr"
+            DataError, match=r"(row|line) 1: column 'ner_tags' holds 0: wanted names of tags, as in \"B-PER\"; wr"
         ):
             read_tagged(path, {})
     path = write_parquet(tmp_path / "d.parquet", {"tokens": [["a"]], "ner_tags": [[-1]]}, {"ner_tags": SHAPES["newer"]})
     with pytest.raises(
-        DataError, match=r"line 1: column 'ner_tags' has no tag for a token: give one or remove the row"
+        DataError, match=r"(row|line) 1: column 'ner_tags' has no tag for a token: give one or remove the row"
     ):
         read_tagged(path, {})
 

@@ -68,6 +68,19 @@ def test_bits_are_as_alike_as_the_share_of_them_that_agrees() -> None:
     assert similarity(a[0], b).shape == (1, 7)
 
 
+def test_bits_of_every_packing_and_size_are_compared_alike() -> None:
+    a, b = vectors(5, 21), vectors(7, 21, seed=1)
+    agree = ((a[:, None] > 0) == (b[None] > 0)).mean(axis=2)
+    packed = [quantise(x, "ubinary") for x in (a, b)]
+    np.testing.assert_allclose(similarity(*packed, dimensions=21), agree, atol=1e-6)
+    signed = [quantise(x, "binary") for x in (a, b)]
+    np.testing.assert_allclose(similarity(*signed, precision="binary", dimensions=21), agree, atol=1e-6)
+    with pytest.raises(UsageError, match=r"dimensions is 16: rows of 3 bytes have up to 24 bits"):
+        similarity(*packed, dimensions=16)
+    with pytest.raises(UsageError, match=r"found embeddings of uint8, and precision is 'binary': wanted 'ubinary'"):
+        similarity(*packed, precision="binary")
+
+
 @pytest.mark.parametrize("width", [24, 2000])
 def test_int8_vectors_are_as_alike_as_their_exact_dot_product(width: int) -> None:
     a = np.random.default_rng(0).integers(-128, 128, size=(3, width)).astype(np.int8)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tlx.runtime.errors import DataError, MissingExtraError
+from tlx.runtime.json_files import RowNumbers
 from tlx.runtime.shards import split_named
 from tlx.runtime.tables import Table
 
@@ -87,7 +88,7 @@ def read_parquet(path: Path) -> Table:
     features = _features(found.schema.metadata or {})
     named = {name: _named(features.get(name), values, f"{path}: column {name!r}") for name, values in columns.items()}
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Table(source=str(path), columns=named, lines=range(1, found.num_rows + 1), sha256=digest)
+    return Table(source=str(path), columns=named, lines=RowNumbers(found.num_rows), sha256=digest)
 
 
 def _library(purpose: str) -> Any:
@@ -105,7 +106,7 @@ def _table(source: str, data: Any) -> Table:
         for column in data.column_names
     }
     fingerprint = getattr(data, "_fingerprint", "")  # datasets' own: another one where the rows are others
-    return Table(source=source, columns=columns, lines=range(1, len(data) + 1), sha256=fingerprint)
+    return Table(source=source, columns=columns, lines=RowNumbers(len(data)), sha256=fingerprint)
 
 
 def _features(metadata: Mapping[bytes, bytes]) -> Mapping[str, Any]:

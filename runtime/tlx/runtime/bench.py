@@ -20,6 +20,9 @@ from tlx.runtime.tasks.task import Input
 
 __all__ = ["BenchReport", "ColdStart", "Latency", "bench", "cold_start", "latency", "size_bytes", "throughput"]
 
+LEAST_LISTED = 64
+"""A list holds so many inputs at least: two batches of the usual size."""
+
 
 class Latency(TypedDict):
     """Milliseconds from one input to its answer."""
@@ -82,9 +85,20 @@ def latency(predictor: Predictor, inputs: Sequence[Any], *, seconds: float = 1.0
 
 
 def throughput(predictor: Predictor, inputs: Sequence[Any], *, seconds: float = 1.0, batch: int = 4096) -> float:
-    """Answers a second over lists of `batch` inputs (repeated where they are fewer): the median of runs that take `seconds` together."""
+    """Answers a second over lists of `batch` inputs (repeated where they are fewer): the median of runs that take `seconds` together.
+
+    Where answers are slow the lists are shorter, so that one takes about `seconds`, but hold LEAST_LISTED inputs.
+    """
     many = [inputs[index % len(inputs)] for index in range(batch)]
-    predictor(many[: batch // 4])  # starts the workers
+    size = min(LEAST_LISTED, batch)
+    while True:  # starts the workers, and tells how much `seconds` are enough for
+        begun = time.perf_counter()
+        predictor(many[:size])
+        taken = time.perf_counter() - begun
+        if size >= batch // 4 or taken > seconds / 4:
+            break
+        size *= 4
+    many = many[: min(max(int(size * seconds / taken), LEAST_LISTED), batch)]
     rates: list[float] = []
     end = time.perf_counter() + seconds
     while not rates or time.perf_counter() < end:

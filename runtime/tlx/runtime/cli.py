@@ -181,6 +181,7 @@ def bench(
     if inputs is None:
         inputs = task.golden(BENCH_TEXTS)
         typer.echo("no --data: measuring with six built-in English texts", err=True)
+    inputs = task.asked(inputs)
     there = [name for name in opened.manifest.variants if name != "torch"]
     asked = [variant] if variant is not None else ["auto"] if as_json or not there else there
     reports = []

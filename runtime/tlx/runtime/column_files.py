@@ -102,7 +102,7 @@ def read_sentences(source: str | Path, columns: Mapping[str, str]) -> tuple[list
     and the fourth, in OntoNotes the fourth and the eleventh; where the first of two holds tags and the last does not, they have
     changed places. `columns` may say otherwise with numbers from 1 as "text" and "label". Left out are -DOCSTART- lines,
     comments before a sentence (lines that begin with # and have other columns than the rest) and CoNLL-U's multiword tokens
-    and empty nodes. Lines of a .txt must all have the same columns. Raises DataError naming file and line, UsageError for a column that is no number.
+    and empty nodes. Lines of a sentence have the same columns, those of a .txt all of them. Raises DataError naming file and line, UsageError for a column that is no number.
     """
     text, sha256 = read_text(source)
     blocks = _blocks(text.split("\n"))
@@ -110,7 +110,9 @@ def read_sentences(source: str | Path, columns: Mapping[str, str]) -> tuple[list
     sentences = []
     for block in blocks:
         sentence = Sentence([], [], [])
-        for number, line in _without_comments(block, layout.usual):
+        lines = _without_comments(block, layout.usual)
+        _check_columns(source, lines, layout)
+        for number, line in lines:
             found = _word_and_tag(line, f"{source} line {number}", layout)
             if found is not None:
                 sentence.words.append(found[0])
@@ -148,6 +150,19 @@ def _layout(source: str | Path, columns: Mapping[str, str], blocks: Sequence[Blo
         suffix not in COLUMNS and not ontonotes,
         brackets,
     )
+
+
+def _check_columns(source: str | Path, lines: Block, layout: Layout) -> None:
+    """Raises DataError where a line of a sentence has other columns than its first one; those of two sentences may differ."""
+    if layout.conllu or layout.brackets or layout.uniform:
+        return
+    counts = [len(_fields(line)) for _, line in lines]
+    for (number, _), count in zip(lines, counts, strict=True):
+        if count != counts[0] and min(count, counts[0]) > 1:
+            raise DataError(
+                f"{source} line {number} has {count} columns, the sentence's first line has {counts[0]}: give each line the "
+                "same, a word and its tag among them"
+            )
 
 
 def _word_and_tag(line: str, where: str, layout: Layout) -> tuple[str, str] | None:

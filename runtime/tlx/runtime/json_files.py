@@ -11,10 +11,30 @@ from typing import Any
 from tlx.runtime.errors import DataError
 from tlx.runtime.shards import split_named
 
-__all__ = ["fault", "read_json", "read_jsonl"]
+__all__ = ["RowNumbers", "fault", "read_json", "read_jsonl"]
 
 Rows = tuple[dict[str, list[Any]], Sequence[int]]
-"""Columns, and the line (of a document the item) where each row starts, from 1."""
+"""Columns, and the line where each row starts, from 1, or of a document its number among the rows (Row)."""
+
+
+class Row(int):
+    """The number of a row, from 1, where lines tell nothing."""
+
+    unit = "row"
+
+
+class RowNumbers(Sequence[Row]):
+    """Those of `count` rows, without holding them."""
+
+    def __init__(self, count: int) -> None:
+        self._numbers = range(1, count + 1)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, row: Any) -> Any:
+        found = self._numbers[row]
+        return Row(found) if isinstance(found, int) else [Row(number) for number in found]
 
 
 def fault(error: ValueError | RecursionError) -> str:
@@ -59,10 +79,10 @@ def read_json(path: Path, text: str, split: str) -> Rows:
     rows = [_row_of(row) for row in rows]
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
-            raise DataError(f"{path} item {number} is a {type(row).__name__}: wanted a JSON object")
+            raise DataError(f"{path} row {number} is a {type(row).__name__}: wanted a JSON object")
         if {"annotations", "data"} <= set(row):
             raise DataError(f"{path} is Label Studio's whole export: export it as JSON-MIN, which has an object a row")
-    return _checked(path, text, _columns_of(rows), range(1, len(rows) + 1))
+    return _checked(path, text, _columns_of(rows), RowNumbers(len(rows)))
 
 
 def _rows_in(path: Path, document: Any, split: str) -> list[Any]:
@@ -124,7 +144,7 @@ def _checked(path: Path, text: str, columns: dict[str, list[Any]], lines: Sequen
             if half is not None:
                 before = written[max(half.start() - 20, 0) : half.start()]
                 raise DataError(
-                    f"{path} line {lines[row]}: column {column!r} holds \\u{ord(half[0]):04x} alone (after {before!r}), half "
+                    f"{path} {getattr(lines[row], 'unit', 'line')} {lines[row]}: column {column!r} holds \\u{ord(half[0]):04x} alone (after {before!r}), half "
                     "of a surrogate pair and no character: write the pair whole, or remove it"
                 )
     return columns, lines

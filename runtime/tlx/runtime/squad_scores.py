@@ -13,6 +13,7 @@ __all__ = ["answer_score", "answer_scores", "best_threshold"]
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")
+WORD = re.compile(r"[^\W\d\u3400-\u4dbf\u4e00-\u9fff]+")
 CMRC_PUNCTUATION = str.maketrans("", "", "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
 CMRC_TOKEN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]|[^\W\u3400-\u4dbf\u4e00-\u9fff]+|[^\w\s]")
 
@@ -21,8 +22,9 @@ def answer_score(prediction: str, answers: Sequence[str]) -> tuple[float, float]
     """(exact match, F1) of a prediction, 0 to 1, the best over the right `answers`; none of them: "" is right.
 
     SQuAD (Rajpurkar et al. 2016, 2018): lower case, without punctuation and articles; F1 over the bags of words. As in
-    its script, answers of which nothing is left do not count. Where the prediction or an answer holds Chinese
-    characters, CMRC 2018 (Cui et al. 2019): those are tokens of their own, and F1 is over the longest common run.
+    its script, answers of which nothing is left do not count. Where prediction and answer hold Chinese
+    characters, no fewer than other words, CMRC 2018 (Cui et al. 2019): those are tokens of their own, and F1 is over the longest
+    common run.
     """
     found = [_squad_or_cmrc(prediction, answer) for answer in answers if _normalised(answer)]
     found = found or [_squad_or_cmrc(prediction, "")]
@@ -75,7 +77,8 @@ def _means(scores: Sequence[tuple[float, float]], prefix: str) -> dict[str, floa
 
 
 def _squad_or_cmrc(prediction: str, answer: str) -> tuple[float, float]:
-    if HAN.search(prediction) or HAN.search(answer):
+    both = f"{prediction} {answer}"
+    if len(WORD.findall(both)) <= len(HAN.findall(both)) > 0:
         return _cmrc(prediction, answer)
     left, right = _normalised(prediction), _normalised(answer)
     own, wanted = left.split(), right.split()

@@ -66,9 +66,10 @@ class Table:
         return len(self.lines)
 
     def where(self, row: int) -> str:
-        """`file line n`, for messages."""
-        line = self.lines[row]
-        return f"{self.source} line {line}" if isinstance(line, int) else f"{line[0]} line {line[1]}"
+        """`file line n` (of documents and Parquet `file row n`), for messages."""
+        found = self.lines[row]
+        file, line = (self.source, found) if isinstance(found, int) else found
+        return f"{file} {getattr(line, 'unit', 'line')} {line}"
 
     def select(self, rows: Sequence[int]) -> Table:
         """The rows `rows`, in that order."""

@@ -99,9 +99,7 @@ def joined_words(table: Table, asked: str | None) -> list[str] | None:
     texts = []
     for row, words in enumerate(table.columns[column]):
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise DataError(
-                f"{table.where(row)}: column {column!r} holds {str(words)[:40]!r}: wanted a list of strings"
-            )
+            raise DataError(_no_list(table, row, column, words))
         texts.append(join_words([word.strip() for word in words if word.strip()])[0])
     return texts
 
@@ -270,7 +268,7 @@ def _same_length(table: Table, row: int, tokens: str, tags: str) -> tuple[list[s
     words, marks = table.columns[tokens][row], table.columns[tags][row]
     for name, value in ((tokens, words), (tags, marks)):
         if not isinstance(value, list):
-            raise DataError(f"{table.where(row)}: column {name!r} holds {str(value)[:40]!r}: wanted a list of strings")
+            raise DataError(_no_list(table, row, name, value))
     if len(words) != len(marks):
         raise DataError(
             f"{table.where(row)} has {len(words)} {tokens} but {len(marks)} {tags}: wanted one tag for each token"
@@ -288,6 +286,13 @@ def _same_length(table: Table, row: int, tokens: str, tags: str) -> tuple[list[s
     return [word.strip() for word in words], [mark.strip() for mark in marks]
 
 
+def _no_list(table: Table, row: int, column: str, value: Any) -> str:
+    if value is None:
+        found = ", ".join(name for name, values in table.columns.items() if values[row] is not None)
+        return f"{table.where(row)} has no {column!r}, which other rows have (it has: {found or 'nothing'}): write all rows in one form"
+    return f"{table.where(row)}: column {column!r} holds {str(value)[:40]!r}: wanted a list of strings"
+
+
 def _spans(table: Table, row: int, column: str, text: str) -> list[tuple[int, int, str]]:
     """The spans of a row in order, checked: whole numbers, within the text, apart from one another, around something."""
     values = table.columns[column][row]
@@ -303,7 +308,9 @@ def _spans(table: Table, row: int, column: str, text: str) -> list[tuple[int, in
         if not isinstance(label, str) or not label.strip():
             raise DataError(f"{place}: the span {start} to {end} has no label: name one")
         if not 0 <= start < end <= len(text):
-            raise DataError(f"{place}: the span {start} to {end} lies outside the text's {len(text)} characters")
+            raise DataError(
+                f"{place}: the span {start} to {end} lies outside the text's {len(text)} characters: correct it"
+            )
         if not text[start:end].strip():
             raise DataError(f"{place}: the span {start} to {end} holds only white space: correct it")
         found.append((start, end, label.strip()))

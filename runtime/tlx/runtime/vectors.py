@@ -43,7 +43,7 @@ def quantise(vectors: Floats, precision: Precision, ranges: Floats | None = None
 
     float32: as they are. int8: `(n, d)`, 256 steps of each dimension's range (`int8_ranges` of the vectors themselves
     where none are given). ubinary: one bit a dimension, 1 where positive, packed into `(n, ⌈d / 8⌉)` uint8;
-    binary: the same bytes less 128, as int8, which vector databases ask for and `similarity` cannot tell from int8.
+    binary: the same bytes less 128, as int8, which vector databases ask for (tell `similarity` that they are it).
     """
     if precision == "float32":
         return vectors.astype(np.float32, copy=False)
@@ -62,20 +62,34 @@ def quantise(vectors: Floats, precision: Precision, ranges: Floats | None = None
     return found
 
 
-def similarity(a: NDArray[Any], b: NDArray[Any]) -> Floats:
+def similarity(
+    a: NDArray[Any], b: NDArray[Any], *, precision: Precision | None = None, dimensions: int | None = None
+) -> Floats:
     """How alike each row of `a` `(n, d)` is to each of `b` `(m, d)`, `(n, m)` float32, greater is more alike.
 
     The cosine of float vectors; the dot product of int8 ones; of packed bits (uint8) the share of bits that agree, which is
-    1 − Hamming distance / bits. One vector `(d,)` is a matrix of one row. Raises UsageError for two that do not fit.
+    1 − Hamming distance / bits. Bytes of "binary" look like int8 vectors: give their `precision`. Where the vectors' size is no
+    multiple of 8, `dimensions` says how many bits of the packed ones count. One vector `(d,)` is a matrix of one row. Raises
+    UsageError for two that do not fit.
     """
     a, b = np.atleast_2d(a), np.atleast_2d(b)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or _kind(a) != _kind(b):
         raise UsageError(
             f"found embeddings {a.dtype}{a.shape} and {b.dtype}{b.shape}: wanted the same precision and dimensions"
         )
+    kind = {"float": "float32", "uint8": "ubinary"}.get(_kind(a), "int8")
+    if precision not in (None, kind) and (precision, kind) != ("binary", "int8"):
+        raise UsageError(f"found embeddings of {a.dtype}, and precision is {precision!r}: wanted {kind!r}")
+    if precision == "binary":
+        a, b = ((bits.astype(np.int16) + 128).astype(np.uint8) for bits in (a, b))
     if a.dtype == np.uint8:
-        signs = [2.0 * np.unpackbits(bits, axis=1).astype(np.float32) - 1.0 for bits in (a, b)]
-        agree: Floats = 0.5 + (signs[0] @ signs[1].T) / (2.0 * max(signs[0].shape[1], 1))
+        count = 8 * a.shape[1] if dimensions is None else dimensions
+        if not max(8 * a.shape[1] - 7, 0) <= count <= 8 * a.shape[1]:
+            raise UsageError(
+                f"dimensions is {dimensions!r}: rows of {a.shape[1]} bytes have up to {8 * a.shape[1]} bits"
+            )
+        one, other = (2.0 * np.unpackbits(bits, axis=1, count=count).astype(np.float32) - 1.0 for bits in (a, b))
+        agree: Floats = (0.5 + (one @ other.T) / (2.0 * max(count, 1))).astype(np.float32)
         return agree
     if a.dtype == np.int8:
         wide: Any = np.float32 if a.shape[1] <= 1024 else np.float64  # sums of 1024 products of bytes fit 24 bits

@@ -38,7 +38,7 @@ class FeatureExtraction(Task):
     `values` are the pooled token states as they are. Options of the call: `normalise` (length one; the folder's own
     setting when None), `dimensions` (only the first so many, of length one again when normalised), `precision`: "float32",
     "int8" by the manifest's ranges or by `ranges` `(2, d)` (`tlx.runtime.vectors.int8_ranges` of typical vectors), or
-    "ubinary", packed bits ("binary": the same as int8). `similarity` compares what comes of it, but for "binary".
+    "ubinary", packed bits ("binary": the same as int8). `similarity` compares what comes of it; tell it where it is "binary".
     `normalize_embeddings` and `truncate_dim` do what sentence-transformers' encode does with them: vectors of length one are
     cut, and are then shorter unless the former is True.
 
@@ -238,6 +238,18 @@ class FeatureExtraction(Task):
                 str(d): _text(int8_ranges(self.vectors(outputs.values, dimensions=d))) for d in sorted(wanted)
             }
         }
+
+    def inputs_of(self, source: Source, columns: Mapping[str, str]) -> list[Input]:
+        """Every text of a file, those of a pair or a triplet one after another."""
+        from tlx.runtime.columns import pick_pair
+        from tlx.runtime.tables import read_table
+        from tlx.runtime.tasks.embedding_examples import read
+
+        table = read_table(source, split="test")
+        alone = columns.get("text") is not None and columns.get("text_pair") is None
+        if alone or pick_pair(table, columns) is None:
+            return super().inputs_of(table, columns)
+        return list(self.asked(read(table, columns, "test").inputs))
 
     def asked(self, inputs: Sequence[Input]) -> Sequence[Input]:
         """Each text alone."""

@@ -123,15 +123,15 @@ class FillMask(Task):
             )
         table = read_table(source, split=split)
         column = pick_column(table, "text", TEXT_NAMES, columns.get("text"))
+        there = [not is_missing(value) for value in table.columns[column]]
+        if not any(there):
+            raise DataError(f"{table.source}: column {column!r} holds no text: wanted at least one")
+        table = table.kept(there, "have no text")
         texts: list[Input] = []
         for row, value in enumerate(table.columns[column]):
-            if is_missing(value):
-                continue
             if not isinstance(value, str):
                 raise DataError(f"{table.where(row)}: column {column!r} holds a {type(value).__name__}: wanted a text")
             texts.append((value,))
-        if not texts:
-            raise DataError(f"{table.source}: column {column!r} holds no text: wanted at least one")
         return Examples(source=table.source, inputs=texts, sha256=table.sha256)
 
     def take(self, item: Any) -> Input:
@@ -146,7 +146,9 @@ class FillMask(Task):
         return [f"{self.mask_token} {text}" for text in texts]
 
     def asked(self, inputs: Sequence[Input]) -> Sequence[Input]:
-        return self.golden([item if isinstance(item, str) else item[0] for item in inputs])
+        """Texts without a mask get one before their first word."""
+        texts = [item if isinstance(item, str) else item[0] for item in inputs]
+        return [text if self.mask_token in text else f"{self.mask_token} {text}" for text in texts]
 
     def limited(self, limits: Limits, *, tokenizer_kwargs: Any = None) -> Limits:  # type: ignore[override]
         """`tokenizer_kwargs` may hold truncation, max_length (the tokens of a window) and padding, as in the pipeline."""

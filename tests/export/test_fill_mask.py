@@ -112,7 +112,7 @@ def assert_same(found: Any, expected: Any) -> None:
             assert [fill[name] for fill in found] == [fill[name] for fill in expected]
 
 
-@pytest.mark.parametrize(("kind", "count"), [("word pieces", 300), ("byte pairs", 150), ("unigram", 150)])
+@pytest.mark.parametrize(("kind", "count"), [("word pieces", 300), ("byte pairs", 250), ("unigram", 250)])
 def test_answers_are_those_of_the_pipeline(folders: Callable[[str], Path], kind: str, count: int) -> None:
     from tlx.runtime import load
 
@@ -297,6 +297,12 @@ def test_a_mask_that_the_scored_text_itself_holds_is_not_counted(folders: Callab
     note = task.encode(tokens, [("cancel [MASK] card please",)]).notes[0]
     assert len(note.at) == 2
     assert (note.gold == -100).sum() == 1
+
+
+def test_texts_to_be_timed_have_a_mask() -> None:
+    from tlx.runtime.tasks.filling import FillMask
+
+    assert FillMask(mask_token="[MASK]").asked([("a b",), "a [MASK]", "c"]) == ["[MASK] a b", "a [MASK]", "[MASK] c"]
 
 
 def test_a_text_without_mask_names_the_mask_token(folders: Callable[[str], Path]) -> None:

@@ -127,10 +127,12 @@ def test_a_family_answers_as_torch_does(bases: Callable[[str], Path], tmp_path: 
     with truncation_expected():
         found, expected = model.run(examples.inputs), torch.run(examples.inputs)
         asked = list(model.task.asked(examples.inputs))
-        assert repr(load(out, "int8", "cpu", 1)(asked[:3])) != ""
+        rounded = load(out, "int8", "cpu", 1).run(examples.inputs)
         answers = list(model(asked))
     scale = max(1.0, float(np.abs(expected.values).max()))
     assert np.abs(found.values - expected.values).max() < 1e-4 * scale
+    # Weights and activations of 8 bits move the values by a small part of their spread; other values would by all of it.
+    assert np.abs(rounded.values - expected.values).mean() < 0.25 * float(expected.values.std())
     assert len(answers) == len(asked)
     assert (folder.manifest.variants["fp32"].report["nodes_for_first_token"] > 1) == (task in READ_FIRST_TOKEN)
     if task in ORACLES:

@@ -168,3 +168,14 @@ def test_plain_texts_are_texts_and_blank_ones_counted(tmp_path: Path) -> None:
     path.write_text(json.dumps({"text": ["a", "b"]}) + "\n")
     with pytest.raises(DataError, match="holds a list: wanted a text"):
         read(path)
+
+
+def test_inputs_of_pairs_are_their_texts_one_after_another(tmp_path: Path) -> None:
+    path, half = tmp_path / "d.csv", FeatureExtraction()
+    path.write_text("anchor,positive,negative\na,b,c\nd,e,f\n")
+    assert half.inputs_of(path, {}) == ["a", "b", "c", "d", "e", "f"]
+    assert half.inputs_of(path, {"text": "positive"}) == ["b", "e"]
+    path.write_text("sentence1,sentence2,score\na,b,1\nd,e,0\n")
+    assert half.inputs_of(path, {}) == ["a", "b", "d", "e"]
+    path.write_text("text,label\na,x\nb,y\n")
+    assert half.inputs_of(path, {}) == ["a", "b"]

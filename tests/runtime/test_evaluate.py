@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -12,6 +13,7 @@ from tlx.runtime.card import write_card
 from tlx.runtime.evaluate import evaluate
 from tlx.runtime.examples import Examples
 from tlx.runtime.folder import Folder, open_folder
+from tlx.runtime.predictor import Predictor
 
 TEXTS = ["play some music", "what is the weather", "turn off the lights", "cancel my card"]
 
@@ -56,6 +58,20 @@ def test_latency_and_throughput_take_a_predictor(tiny_folder: Path) -> None:
     predictor = load(tiny_folder, threads=1)
     assert latency(predictor, TEXTS, seconds=0.01)["p50_ms"] > 0
     assert throughput(predictor, TEXTS, seconds=0.01, batch=64) > 0
+
+
+def test_throughput_of_slow_answers_is_of_shorter_lists(tiny_folder: Path) -> None:
+    predictor, sizes = load(tiny_folder, threads=1), []
+
+    def answered(inputs: list[str]) -> Any:
+        sizes.append(len(inputs))
+        return predictor(inputs)
+
+    throughput(cast(Predictor, answered), TEXTS, seconds=1e-4, batch=4096)
+    assert 64 <= max(sizes) < 4096
+    sizes.clear()
+    throughput(cast(Predictor, answered), TEXTS, seconds=1e-4, batch=32)
+    assert set(sizes) == {32}
 
 
 def test_a_cold_start_that_fails_says_why(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.runtime.tagging_oracle import Tagger, assert_same
 from tests.taggers import save_tagger, tagger, tokenizer_of, varied_texts
 
 from tlx.runtime import load
@@ -22,10 +23,15 @@ CONLL = "fly\tO\nto\tO\nNew\tB-LOC\nYork\tI-LOC\n\nplay\tO\nit!\tO\n"
 
 
 @pytest.fixture(scope="module")
-def joint(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokenizer = tokenizer_of("wordpiece")
     folder = tmp_path_factory.mktemp("joint") / "model"
-    return load(save_tagger(tagger(tokenizer, LABELS), tokenizer, folder, task="intent-slots"), threads=1)
+    return save_tagger(tagger(tokenizer, LABELS), tokenizer, folder, task="intent-slots")
+
+
+@pytest.fixture(scope="module")
+def joint(folder: Path) -> Predictor:
+    return load(folder, threads=1)
 
 
 def pair(tmp_path: Path, table: str = CSV, slots: str = CONLL, name: str = "train.csv") -> Path:
@@ -93,6 +99,33 @@ def test_slots_are_those_of_a_tagger_over_the_tags_alone(joint: Predictor) -> No
         answers = joint(texts, aggregation_strategy=strategy)
         wanted = alone.answers(outputs._replace(values=outputs.values[:, 3:]), aggregation_strategy=strategy)
         assert [answer["slots"] for answer in answers] == wanted
+
+
+def test_both_answers_are_those_of_transformers_over_the_halves_of_the_head(
+    joint: Predictor, folder: Path, tmp_path: Path
+) -> None:
+    """The slots of transformers' pipeline over a copy whose head has the tags alone, the intents of torch at the first token."""
+    import torch
+    from transformers import AutoModelForTokenClassification, AutoTokenizer
+
+    model = AutoModelForTokenClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    slots = tagger(tokenizer, LABELS[3:])
+    weights = {
+        name: value[3:] if name.startswith("classifier") else value for name, value in model.state_dict().items()
+    }
+    slots.load_state_dict(weights)
+    both = Tagger(save_tagger(slots, tokenizer, tmp_path / "slots"))
+    texts = both.fitting(varied_texts(700, seed=3), 500)
+    assert len(texts) == 500
+    answers = joint(texts)
+    assert_same([answer["slots"] for answer in answers], both.expected(texts, ["simple"])["simple"], texts)
+    with torch.no_grad():
+        for text, answer in zip(texts, answers, strict=True):
+            scores = model(**tokenizer(text, return_tensors="pt")).logits[0, 0, :3].softmax(0)
+            best = int(scores.argmax())
+            assert answer["intent"]["label"] == LABELS[best].removeprefix("intent:")
+            assert answer["intent"]["score"] == pytest.approx(float(scores[best]), abs=1e-4)
 
 
 def test_the_intent_is_the_softmax_at_the_first_token_over_the_intents(joint: Predictor) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.runtime.varied import varied_texts
 
 from tlx.runtime import Predictor, TruncationWarning, UsageError, engine, load
 from tlx.runtime.tasks import TASKS, task_named
@@ -69,6 +70,15 @@ def test_answers_are_those_of_transformers_pipeline(
     assert_same(predictor(texts, **options), oracle(texts, **options))
     assert_same(predictor(texts[0], **options), oracle(texts[0], **options))
     assert_same(list(predictor(iter(texts[:6]), **options)), list(oracle((text for text in texts[:6]), **options)))
+
+
+@pytest.mark.parametrize("fixture", ["tiny_folder", "tiny_multi_label_folder"])
+def test_answers_to_many_texts_of_all_kinds_are_the_pipelines(fixture: str, request: pytest.FixtureRequest) -> None:
+    folder, texts = request.getfixturevalue(fixture), varied_texts(520)
+    expected = pipeline(folder)(texts, truncation=True, top_k=None)
+    with pytest.warns(TruncationWarning):
+        answers = load(folder)(texts, truncation=True, top_k=None)
+    assert_same(answers, expected)
 
 
 @pytest.mark.parametrize("function", ["softmax", "sigmoid", "none", "SIGMOID"])

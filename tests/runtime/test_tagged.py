@@ -158,6 +158,9 @@ FAULTS: dict[str, tuple[str, str | list[Any], str]] = {
     "a span that is none": ("d.jsonl", [{"text": "ab", "spans": [[0, "1", "X"]]}], "is no span: wanted"),
     "spans that are no list": ("d.jsonl", [{"text": "ab", "spans": [[0, 1, "X"]]}, {"text": "a", "spans": 7}], "wanted a list of spans"),
     "a text of white space": ("d.jsonl", [{"text": "ab", "spans": []}, {"text": "  ", "spans": []}], "is empty"),
+    "a line of other columns": ("d.conll", "a\tNN\tO\n\nb\tX\tO\nc\tO\n", r"d\.conll line 4 has 2 columns, the sentence's first line has 3"),
+    "rows of two forms": ("d.jsonl", [{"tokens": ["a"], "tags": ["O"]}, {"text": "a", "spans": []}], r"line 2 has no 'tokens', which other rows have \(it has: text, spans\)"),
+    "a document's row": ("d.json", '[{"text": "ab", "spans": []},\n\n{"text": "a", "spans": [[0, 3, "X"]]}]', r"d\.json row 2: the span 0 to 3 lies outside"),
     "a broken line": ("d.jsonl", '{"tokens": ["a"], "tags": ["O"]}\n{"tokens": [\n', r"d\.jsonl line 2 is not valid JSON"),
 }  # fmt: skip
 

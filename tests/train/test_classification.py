@@ -178,7 +178,8 @@ def test_a_folder_trained_with_texts_out_of_scope_rejects(
 
     engine = open_torch(open_folder(tmp_path / "m"), "cpu")
     figures = evaluate(engine, engine.task.examples_of(mixed, {}))["metrics"]
-    assert figures["oos_recall"] >= 0.8
+    # All these texts chose the threshold, or (with oos_train) half of them: in float32, as the folder answers.
+    assert figures["oos_recall"] >= (0.8 if oos_train else 0.9)
     assert {"accuracy", "ece", "kept", "kept_accuracy", "oos_precision"} <= figures.keys()
 
 

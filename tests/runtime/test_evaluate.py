@@ -68,10 +68,10 @@ def test_throughput_of_slow_answers_is_of_shorter_lists(tiny_folder: Path) -> No
         return predictor(inputs)
 
     throughput(cast(Predictor, answered), TEXTS, seconds=1e-4, batch=4096)
-    assert 64 <= max(sizes) < 4096
+    assert 16 <= max(sizes) < 4096
     sizes.clear()
-    throughput(cast(Predictor, answered), TEXTS, seconds=1e-4, batch=32)
-    assert set(sizes) == {32}
+    throughput(cast(Predictor, answered), TEXTS, seconds=1e-4, batch=8)
+    assert set(sizes) == {8}
 
 
 def test_a_cold_start_that_fails_says_why(tmp_path: Path) -> None:

@@ -105,8 +105,7 @@ def measure(subjects: Mapping[str, Any], inputs: Sequence[Any], seconds: float) 
             for name, subject in subjects.items():
                 predictor = cast(Predictor, subject)
                 one = latency(predictor, chosen, seconds=seconds / ROUNDS, least=20)
-                batch = int(np.clip(1000 * seconds / max(one["p50_ms"], 1e-3), 128, 4096))
-                many = throughput(predictor, chosen, seconds=seconds / ROUNDS, batch=batch)
+                many = throughput(predictor, chosen, seconds=seconds / ROUNDS)
                 found[name].append((one["p50_ms"], one["p99_ms"], many))
     medians = {name: np.median(rounds, axis=0).tolist() for name, rounds in found.items()}
     return {name: Speed(p50_ms=p50, p99_ms=p99, texts_per_s=rate) for name, (p50, p99, rate) in medians.items()}

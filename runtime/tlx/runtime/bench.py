@@ -20,8 +20,8 @@ from tlx.runtime.tasks.task import Input
 
 __all__ = ["BenchReport", "ColdStart", "Latency", "bench", "cold_start", "latency", "size_bytes", "throughput"]
 
-LEAST_LISTED = 64
-"""A list holds so many inputs at least: two batches of the usual size."""
+LEAST_LISTED = 16
+"""A list holds so many inputs at least, however slow the answers are."""
 
 
 class Latency(TypedDict):
@@ -70,9 +70,12 @@ def bench(predictor: Predictor, folder: Folder, inputs: Sequence[Any], *, second
 
 def latency(predictor: Predictor, inputs: Sequence[Any], *, seconds: float = 1.0, least: int = 50) -> Latency:
     """One input at a time, going round the inputs for `seconds` and at least `least` calls, after a warm-up."""
+    clock = time.perf_counter
+    end = clock() + seconds
     for index in range(10):
         predictor(inputs[index % len(inputs)])
-    clock = time.perf_counter
+        if index > 1 and clock() > end:
+            break
     times: list[float] = []
     end = clock() + seconds
     while len(times) < least or clock() < end:

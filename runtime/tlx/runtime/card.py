@@ -21,6 +21,7 @@ def write_card(folder: Folder) -> str:
         f"# {folder.path.resolve().name}\n\n{_summary(manifest)}",
         _usage(manifest),
         _labels(manifest),
+        _settings(manifest),
         _variants(manifest),
         _training(manifest),
         _lineage(manifest),
@@ -63,6 +64,16 @@ def _labels(manifest: Manifest) -> str:
     shown = ", ".join(f"`{_cell(label)}`" for label in manifest.labels[:LABELS_SHOWN])
     rest = len(manifest.labels) - LABELS_SHOWN
     return f"## Labels\n\n{shown}" + (f" and {rest} more" if rest > 0 else "")
+
+
+def _settings(manifest: Manifest) -> str:
+    """What the answers depend on beside the weights: thresholds, a temperature, the pooling; long tables are the manifest's alone."""
+    shown = {
+        name: value
+        for name, value in manifest.settings.items()
+        if not isinstance(value, Mapping) and not (isinstance(value, list) and len(value) > LABELS_SHOWN)
+    }
+    return "\n".join(["## Settings", "", *_bullets(shown)]) if shown else ""
 
 
 def _variants(manifest: Manifest) -> str:

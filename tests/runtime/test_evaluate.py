@@ -93,7 +93,7 @@ def test_the_card_tells_use_variants_and_lineage(tiny_folder: Path) -> None:
         "recipe": {"rate": 0.001},
         "export": {"golden_inputs": 32},
     }
-    settings = {**folder.manifest.settings, "temperature": 1.25, "thresholds": [0.5] * 41}
+    settings = {**folder.manifest.settings, "temperature": 1.25, "taken": [0.5] * 41}
     manifest = folder.manifest.with_variant(measured)._replace(lineage=lineage, settings=settings)
     card = write_card(Folder(path=folder.path, manifest=manifest))
     assert card.startswith('---\nlibrary_name: onnxruntime\npipeline_tag: text-classification\nlicense: "apache-2.0"\n')
@@ -106,7 +106,7 @@ def test_the_card_tells_use_variants_and_lineage(tiny_folder: Path) -> None:
     assert "![Loss and metric by step](training.png)" in card
     assert '"rate": 0.001' in card
     assert "\n- temperature: 1.25\n" in card
-    assert "thresholds" not in card
+    assert "taken" not in card
 
 
 def test_a_card_of_a_bare_manifest_has_no_empty_sections(tiny_folder: Path) -> None:

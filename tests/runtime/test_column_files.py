@@ -256,3 +256,30 @@ def test_ontonotes_has_its_names_in_brackets(tmp_path: Path) -> None:
         assert file_format(path) in COLUMNS
         assert read_pairs(path) == expected
     assert read_pairs(path, text="4", label="5")[0][1] == ["NN"] * 4
+
+
+def test_outer_spans_are_read_where_inner_ones_stand_beside_them(tmp_path: Path) -> None:
+    lines = "1\tBank\tB-ORG\tO\n2\tof\tI-ORG\tO\n3\tSpain\tI-ORG\tB-ORG\n4\twarns\tO\tO\n\n"
+    path = tmp_path / "d.tsv"
+    path.write_text(lines * 3)
+    with pytest.warns(UserWarning, match=r"columns 3 and 4 hold tags of the same kinds: 3 is read \(--label 4"):
+        assert read_sentences(path, {})[0][0].tags == ["B-ORG", "I-ORG", "I-ORG", "O"]
+    assert read_sentences(path, {"label": "4"})[0][0].tags == ["O", "O", "B-ORG", "O"]
+    path.write_text("EU NNP B-NP B-ORG\nlikes VBZ B-VP O\nit PRP B-NP O\n\n" * 3)  # chunks are no outer spans
+    assert read_sentences(path, {})[0][0].tags == ["B-ORG", "O", "O"]
+
+
+@pytest.mark.parametrize(
+    ("words", "bare"),
+    [
+        (["en:Anna", "en:flew", "en::", "en:."], ["Anna", "flew", ":", "."]),
+        (["科0", "技1", "在0", "，0"], ["科", "技", "在", "，"]),
+    ],
+)
+def test_what_is_written_to_every_word_is_left_out(words: list[str], bare: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "d.conll"
+    path.write_text("".join(f"{word}\tO\n" for word in words) + "\n", encoding="utf-8")
+    assert read_sentences(path, {})[0][0].words == words  # too few to tell
+    path.write_text(("".join(f"{word}\tO\n" for word in words) + "\n") * 3, encoding="utf-8")
+    with pytest.warns(UserWarning, match="what is written to every word is left out"):
+        assert read_sentences(path, {})[0][0].words == bare

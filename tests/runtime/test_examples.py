@@ -282,6 +282,13 @@ def test_several_texts_without_names_are_for_the_user_to_choose(tmp_path: Path) 
         parse(path)
 
 
+def test_which_of_several_labels_without_names_is_meant_is_left_to_the_user(tmp_path: Path) -> None:
+    rows = "".join(f"{('gj04', 'bc01')[i % 2]},{i % 3 % 2},our friend {chr(97 + i)} bought it\n" for i in range(26))
+    wanted = r"--text 'column 3' and --label with one of 'column 1' \(gj04, bc01\); 'column 2' \(0, 1\) would"
+    with pytest.warns(UserWarning, match="the first row is data"), pytest.raises(DataError, match=wanted):
+        parse(write(tmp_path, "d.csv", rows))
+
+
 def test_columns_told_to_training_serve_where_the_file_has_them(tmp_path: Path) -> None:
     told_then = {"recipe": {"data": {"text": "v2", "text_pair": None, "label": "toxic,threat"}}}
     manifest = Manifest(task="text-classification", labels=("a", "b"), max_tokens=9, lineage=told_then)

@@ -84,7 +84,7 @@ def test_a_pattern_stands_for_its_files_in_order_and_a_fault_names_the_file(tmp_
     [
         (("train-00000-of-00002.csv", "train-00001-of-00002.csv", "test-00000-of-00001.csv"), "train"),
         (("train_1.csv", "train_2.csv", "training.csv"), "train"),
-        (("data/dev.csv", "data/dev-1.csv", "data/train.csv"), "validation"),
+        (("data/dev-0.csv", "data/dev-1.csv", "data/train.csv"), "validation"),
     ],
 )
 def test_a_folder_gives_the_files_of_the_split(names: tuple[str, ...], split: str, tmp_path: Path) -> None:
@@ -381,3 +381,11 @@ def test_multiple_choice_and_tags_of_words_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "d.jsonl", '{"text": "ab", "label": ["B-ORG", "O"]}\n{"text": "cd", "label": ["O", "O"]}\n')
     with pytest.raises(DataError, match=r"column 'label' holds tags of words \(B-ORG, O, …\)"):
         TextClassification.read(path, {})
+
+
+def test_a_whole_file_goes_before_numbered_parts_of_it(tmp_path: Path) -> None:
+    for name, rows in (("train.csv", 3), ("train_10.csv", 1), ("train_5.csv", 4)):
+        (tmp_path / name).write_text("text,label\n" + "a b,x\n" * rows)
+    assert len(read_table(tmp_path)) == 3
+    (tmp_path / "train.csv").unlink()
+    assert len(read_table(tmp_path)) == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 from tlx.runtime.errors import DataError, UsageError
 from tlx.runtime.shards import only_file_of_split
-from tlx.runtime.tables import Source, Table, has_labels, has_tabs, read_table
+from tlx.runtime.tables import Source, Table, has_labels, has_tabs, read_table, warn_of
 from tlx.runtime.text_files import UTF16, open_bytes, read_text, suffix_of
 
 __all__ = ["COLUMNS", "TABBED", "Sentence", "file_format", "read_once", "read_sentences"]
@@ -28,6 +29,8 @@ USUAL = 0.95  # the share of its lines that have the same columns
 TAGGED = 0.9  # the share of its lines that end in a tag
 _COMMENT = re.compile(r"#\s*\w+ = ")
 _TAG = re.compile(r"[BIESLUM](-[^\W\d]\S*)?")
+_MARKS = (re.compile(r"(?P<mark>[a-z]{2,3}(-[a-z]+)?):(?P<word>.+)"), re.compile(r"(?P<word>[^\W\d_]|\D)(?P<mark>\d)"))
+MOST_MARKS = 10
 _DOCUMENT = "#begin document"
 """How files of OntoNotes (CoNLL-2012) begin, whose fourth column is the word and whose eleventh has the names in brackets."""
 _NUMBER = re.compile(r"\d+|\d+-\d+|\d+\.\d+")
@@ -107,7 +110,7 @@ def read_sentences(source: str | Path, columns: Mapping[str, str]) -> tuple[list
     text, sha256 = read_text(source)
     blocks = _blocks(text.split("\n"))
     layout = _layout(source, columns, blocks)
-    sentences = []
+    sentences: list[Sentence] = []
     for block in blocks:
         sentence = Sentence([], [], [])
         lines = _without_comments(block, layout.usual)
@@ -122,7 +125,20 @@ def read_sentences(source: str | Path, columns: Mapping[str, str]) -> tuple[list
             sentences.append(sentence._replace(tags=_out_of_brackets(sentence.tags)) if layout.brackets else sentence)
     if not sentences:
         raise DataError(f"{source} holds no sentence: wanted a token and its tag on each line")
-    return sentences, sha256
+    return _without_marks(source, sentences), sha256
+
+
+def _without_marks(source: str | Path, sentences: list[Sentence]) -> list[Sentence]:
+    """The sentences without what some files write to every word: its language (WikiANN's `en:Anna`), or the place of a Chinese
+    character in its word (Weibo's `科0`). A warning tells it."""
+    words = [word for sentence in sentences for word in sentence.words]
+    found = next((mark for mark in _MARKS if len(words) >= 10 and all(map(mark.fullmatch, words))), None)
+    if found is None or len({match["mark"] for word in words[:1000] if (match := found.fullmatch(word))}) > MOST_MARKS:
+        return sentences
+    warn_of(str(source), "what is written to every word is left out", f"{words[0]!r}")
+    return [
+        sentence._replace(words=[found.sub(r"\g<word>", word) for word in sentence.words]) for sentence in sentences
+    ]
 
 
 def _layout(source: str | Path, columns: Mapping[str, str], blocks: Sequence[Block]) -> Layout:
@@ -141,6 +157,13 @@ def _layout(source: str | Path, columns: Mapping[str, str], blocks: Sequence[Blo
         word = 2
     elif not asked and usual[1] == 2 and _has_tags(blocks, usual, 0) and not _has_tags(blocks, usual, -1):
         word, tag = 2, 1
+    if tag is None and not asked and usual[1] > 2 and _are_nested(blocks, usual):
+        tag = usual[1] - 1
+        warnings.warn(
+            f"{source}: columns {tag} and {tag + 1} hold tags of the same kinds: {tag} is read (--label {tag + 1} says otherwise)",
+            UserWarning,
+            stacklevel=4,
+        )
     brackets = ontonotes and "label" not in asked
     return Layout(
         usual,
@@ -203,6 +226,15 @@ def _has_tags(blocks: Sequence[Block], usual: Shape, column: int) -> bool:
     found = [_fields(line)[column] for block in blocks for _, line in _without_comments(block, usual)]
     outside, tagged = found.count("O"), sum(_TAG.fullmatch(tag) is not None for tag in found)
     return outside > 0 and tagged > 0 and outside + tagged >= TAGGED * len(found)
+
+
+def _are_nested(blocks: Sequence[Block], usual: Shape) -> bool:
+    """Whether the last two columns hold spans of the same kinds, outer and inner ones (GermEval 2014)."""
+    if not all(_has_tags(blocks, usual, column) for column in (-2, -1)):
+        return False
+    lines = [_fields(line) for block in blocks for _, line in _without_comments(block, usual)]
+    outer, inner = ({fields[column].partition("-")[2] for fields in lines} - {""} for column in (-2, -1))
+    return bool(inner) and inner <= outer
 
 
 def _out_of_brackets(tags: Sequence[str]) -> list[str]:

@@ -137,7 +137,7 @@ def pick_column(
         texts, labels = texts_and_labels(table)
         if len(texts) == len(labels) == 1:
             return texts[0] if kind == "text" else labels[0]
-        hint = _choice(texts, labels)
+        hint = _choice(table, texts, labels)
     data = any(name.strip().isdecimal() or len(name) > LONG_NAME or name.count(" ") > 4 for name in table.columns)
     if data and not hint:
         hint = ", or put a row of names first: this one seems to be data"
@@ -153,12 +153,20 @@ def pick_column(
     )
 
 
-def _choice(texts: Sequence[str], labels: Sequence[str]) -> str:
+def _choice(table: Table, texts: Sequence[str], labels: Sequence[str]) -> str:
     """What to write where columns without names hold several texts, or where which one is the label is not plain."""
     if not texts or not labels:
         return ""
     pair = f" --text-pair {texts[1]!r}" if len(texts) > 1 else ""
+    if len(labels) > 1:  # which of them, nobody knows
+        held = "; ".join(f"{name!r} ({', '.join(_first_values(table, name))})" for name in labels)
+        return f", as --text {texts[0]!r}{pair} and --label with one of {held} would"
     return f", as --text {texts[0]!r}{pair} --label {labels[0]!r} would"
+
+
+def _first_values(table: Table, name: str) -> list[str]:
+    """Some of a column's different values."""
+    return list(dict.fromkeys(str(value).strip() for value in table.columns[name]))[:3]
 
 
 def check_choices(table: Table) -> None:

@@ -62,6 +62,8 @@ def files_of_split(folder: Path, split: str) -> list[Path]:
             return found
         shard = re.compile(rf"{word}([-_.]?\d+([-_]of[-_]\d+)?)?\.\w+(\.gz)?", re.IGNORECASE)
         found = [path for path in tables if shard.fullmatch(path.name)]
+        whole = [path for path in found if path.name.partition(".")[0].lower() == word]
+        found = whole if len(whole) == 1 else found  # train_10.csv beside train.csv is a part of it
         if len({(path.parent, suffix_of(path)) for path in found}) > 1:
             raise DataError(f"{folder} holds {found[0].name} and {found[-1].name}: name the file to read")
         if found:

@@ -41,6 +41,7 @@ NO_COLUMNS: Mapping[str, str] = {}
 TOKEN_NAMES = ("tokens", "words")
 TAG_NAMES = ("tags", "ner_tags", "pos_tags", "slot_tags", "slots", "labels")
 SPAN_NAMES = ("entities", "spans", "labels", "label")
+OWN_TEXT = ("text", "value", "mention", "surface")
 LABEL_KEYS = ("label", "type", "entity_type", "entity")
 MOST, SOME = 0.5, 10
 """A warning is due where more than this share of so many spans or more end inside a word."""
@@ -311,6 +312,8 @@ def _spans(table: Table, row: int, column: str, text: str) -> list[tuple[int, in
             raise DataError(
                 f"{place}: the span {start} to {end} lies outside the text's {len(text)} characters: correct it"
             )
+        if isinstance(value, dict):
+            _check_own_text(place, text, start, end, value)
         if not text[start:end].strip():
             raise DataError(f"{place}: the span {start} to {end} holds only white space: correct it")
         found.append((start, end, label.strip()))
@@ -319,6 +322,23 @@ def _spans(table: Table, row: int, column: str, text: str) -> list[tuple[int, in
         if after < end:
             raise DataError(f"{place}: the spans {start} to {end} and {after} to {last} overlap: keep one of them")
     return found
+
+
+def _check_own_text(place: str, text: str, start: int, end: int, span: Mapping[str, Any]) -> None:
+    """Raises DataError where a span tells its text and that is another one than its characters."""
+    own = next((span[name] for name in OWN_TEXT if isinstance(span.get(name), str)), None)
+    held = text[start:end]
+    if own is None or " ".join(own.split()) in ("", " ".join(held.split())):
+        return
+    if text[start : end + 1] == own:
+        why = (
+            "an end is the number of the first character behind the span, yours is of the last one in it: add 1 to each"
+        )
+    elif text[start - 1 : end - 1] == own or text[start - 1 : end] == own:
+        why = "characters are counted from 0, yours from 1: take 1 from each start"
+    else:
+        why = "correct its start and end"
+    raise DataError(f"{place}: the span {start} to {end} holds {held[:40]!r} but says that it is {own[:40]!r}: {why}")
 
 
 def _warn_of_torn_words(source: str, texts: Sequence[str], spans: Sequence[Sequence[tuple[int, int, str]]]) -> None:

@@ -262,7 +262,7 @@ def page(results: dict[str, dict[str, Any]], options: argparse.Namespace) -> str
         missing |= any(not v for v, stage in zip(values, STAGES, strict=True) if stage not in needless)
         if found.get("int8", 0.0) < 0.99 * found.get("fp32", 0.0):
             values[STAGES.index("int8")] += " *"
-            share, rows = found["fp32"], found["test_rows"]
+            share, rows = found["fp32"], found["test_rows"] // (3 if case.oos else 1)
             lost.append(f"{case.name} {share - found['int8']:.4f} of ±{(share * (1 - share) / rows) ** 0.5:.4f}")
         sizes = [str(found.get("mb", "")), str(found.get("student mb", ""))]
         random = f"{found['random']:.4f}" if "random" in found else ""
@@ -291,8 +291,9 @@ def page(results: dict[str, dict[str, Any]], options: argparse.Namespace) -> str
             notes.append(f"{case.name}, all figures of int8: {told}.")
     if lost:
         notes.append(
-            "\\* more than 1 % of the metric is lost, relative to it: `tlx export` allows .01 outright (`--max-drop`), on "
-            "validation, and with so few test rows\nthat is less than chance: what is lost, and the standard error of the fp32 figure: "
+            "\\* more than 1 % of the metric is lost, relative to it. `tlx export` allows .01 outright (`--max-drop`), on validation, "
+            "and no less: of so few rows\nthat would be less than one answer. What is lost on test, beside the standard error that such a "
+            "share has over so many rows: "
             f"{'; '.join(lost)}."
         )
     if missing:

@@ -141,18 +141,16 @@ def entities(
     total = np.concatenate([[0.0], np.cumsum(items.scores, dtype=np.float64)])
     scores = ((total[ends] - total[begins]) / (ends - begins)).tolist()
     owners = (np.searchsorted(tokens.bounds, first, side="right") - 1).tolist()
-    starts = tokens.starts[first].tolist()
     names = tag_set.tags if strategy == "none" else tag_set.names
     tags = [names[i] for i in items.best[begins].tolist()]
     numbers = tokens.numbers[first].tolist()
+    ids, left, right = tokens.ids.tolist(), tokens.starts.tolist(), tokens.ends.tolist()
     for i, (a, b) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
-        text = str(texts[owners[i]])
-        ends = tokens.ends[a:b].tolist()
-        pieces = spelling.tokens(tokens.ids[a:b].tolist(), text, tokens.starts[a:b].tolist(), ends)
-        stop = (
-            ends[-1] if text.isascii() else past_marks(text, ends[-1], tokens.starts[b : tokens.bounds[owners[i] + 1]])
-        )
-        place = {"start": starts[i], "end": stop}
+        text, stop = str(texts[owners[i]]), right[b - 1]
+        pieces = spelling.tokens(ids[a:b], text, left[a:b], right[a:b])
+        if not text.isascii():
+            stop = past_marks(text, stop, tokens.starts[b : tokens.bounds[owners[i] + 1]])
+        place = {"start": left[a], "end": stop}
         if strategy == "none":
             answer = {"entity": tags[i], "score": scores[i], "index": numbers[i], "word": pieces[0], **place}
         else:

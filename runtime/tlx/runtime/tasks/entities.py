@@ -145,17 +145,26 @@ def entities(
     tags = [names[i] for i in items.best[begins].tolist()]
     numbers = tokens.numbers[first].tolist()
     ids, left, right = tokens.ids.tolist(), tokens.starts.tolist(), tokens.ends.tolist()
+    if strategy == "none":  # as many answers as tokens: no call for each
+        name, unknown = spelling.tokenizer.id_to_token, spelling.unknown
+        for a, owner, tag, score, number in zip(first.tolist(), owners, tags, scores, numbers, strict=True):
+            text, start, stop = str(texts[owner]), left[a], right[a]
+            word = text[start:stop] if ids[a] == unknown else name(ids[a])
+            if not text.isascii():
+                stop = past_marks(text, stop, tokens.starts[a + 1 : tokens.bounds[owner + 1]])
+            found[owner].append(
+                {"entity": tag, "score": score, "index": number, "word": word, "start": start, "end": stop}
+            )
+        return found
     for i, (a, b) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
         text, stop = str(texts[owners[i]]), right[b - 1]
         pieces = spelling.tokens(ids[a:b], text, left[a:b], right[a:b])
         if not text.isascii():
             stop = past_marks(text, stop, tokens.starts[b : tokens.bounds[owners[i] + 1]])
-        place = {"start": left[a], "end": stop}
-        if strategy == "none":
-            answer = {"entity": tags[i], "score": scores[i], "index": numbers[i], "word": pieces[0], **place}
-        else:
-            answer = {"entity_group": tags[i], "score": scores[i], "word": spelling.join(pieces), **place}
-        found[owners[i]].append(answer)
+        word = spelling.join(pieces)
+        found[owners[i]].append(
+            {"entity_group": tags[i], "score": scores[i], "word": word, "start": left[a], "end": stop}
+        )
     return found
 
 

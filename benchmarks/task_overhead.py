@@ -35,11 +35,11 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def answer_shares(folder: Path, texts: list[Any], threads: int, seconds: float) -> dict[str, float]:
+def answer_shares(folder: str, texts: list[Any], threads: int, seconds: float) -> dict[str, float]:
     """`answer_share_of_one` and `answer_share_of_list`: seconds that `answers` takes over seconds of the whole way."""
     from tlx.runtime import load
 
-    model = load(str(folder), "int8", "cpu", threads)
+    model = load(folder, "int8", "cpu", threads)
     answers = model.task.answers
     one, everything = [model.run([text]) for text in texts], model.run(texts)
     return {
@@ -66,20 +66,13 @@ def main() -> None:
         if (options.only and case.name not in options.only) or not (place / "model/onnx/model_quantized.onnx").exists():
             continue
         say(case.name)
-        folder = place / "model"
-        texts = inputs_of(str(folder), str(place / f"test{case.suffix}"), options.rows)
-        figures = speeds(options_for(options, folder), SIDES, texts)
+        folder = str(place / "model")
+        texts = inputs_of(folder, str(place / f"test{case.suffix}"), options.rows)
+        figures = speeds(argparse.Namespace(**{**vars(options), "folder": folder}), SIDES, texts)
         figures["ratios"] |= answer_shares(folder, texts, options.threads, options.seconds)
         found[case.name] = {"task": case.task, **figures}
     table(("", *COLUMNS), [(name, *(figures["ratios"][key] for key in COLUMNS)) for name, figures in found.items()])
     report(options, {"tasks": found}, here)
-
-
-def options_for(options: argparse.Namespace, folder: Path) -> argparse.Namespace:
-    """What `speeds` reads."""
-    return argparse.Namespace(
-        folder=str(folder), threads=options.threads, rounds=options.rounds, seconds=options.seconds
-    )
 
 
 if __name__ == "__main__":

@@ -271,7 +271,8 @@ def page(results: dict[str, dict[str, Any]], options: argparse.Namespace) -> str
         )
     intro = (
         "# Every understanding task on real data\n\n"
-        f"From {Path(options.base).name}, at most {options.rows} training and {options.test_rows} test examples of each set, tlx's "
+        f"From {Path(options.base).name}, at most {options.rows} training and {options.test_rows} test examples of each set (a third of "
+        "that of questions, four times that of lines for fill-mask), tlx's "
         "defaults with the epochs of the table in `benchmarks/understanding.py`. `peer` is the same base, rows and epochs\n"
         "in the transformers example script for the task (sentence-transformers for embeddings), float32, judged by the same\n"
         "code. `random weights` is the same recipe without pretraining. One seed. Made by:\n\n"
@@ -293,7 +294,7 @@ def page(results: dict[str, dict[str, Any]], options: argparse.Namespace) -> str
         notes.append(
             "\\* more than 1 % of the metric is lost, relative to it. `tlx export` allows .01 outright (`--max-drop`), on validation, "
             "and no less: of so few rows\nthat would be less than one answer. What is lost on test, beside the standard error that such a "
-            "share has over so many rows: "
+            "share has over so many rows (lines, for fill-mask): "
             f"{'; '.join(lost)}."
         )
     if missing:
